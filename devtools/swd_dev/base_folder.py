@@ -1,0 +1,51 @@
+"""The base directory of a ComfyUI server: its custom nodes, its models, and folders for all it writes."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from .paths import DEVTOOLS
+
+MODEL_KINDS = ("checkpoints", "diffusion_models", "loras", "vae", "text_encoders")
+FOLDERS = ("custom_nodes", "input", "models", "output", "temp", "user")
+DEV_NODES = DEVTOOLS / "swd_dev" / "tiny" / "comfy_nodes"
+NOT_COPIED = (".git", "__pycache__", "devtools", "tests", ".venv", ".*_cache")
+
+
+def prepare(base: Path, pack: Path, tiny_models: Path) -> Path:
+    """Fill `base` and return the file that names the folders of the tiny models.
+
+    The pack and the development nodes are linked, or copied where the system forbids links.
+    """
+    for name in FOLDERS:
+        (base / name).mkdir(parents=True, exist_ok=True)
+    _link(pack, base / "custom_nodes" / "swd")
+    if DEV_NODES.is_dir():
+        _link(DEV_NODES, base / "custom_nodes" / "swd_tiny_models")
+    paths = base / "extra_model_paths.yaml"
+    # JSON is YAML, and quotes what a path may contain.
+    entries = {"base_path": str(tiny_models.resolve()), **{kind: kind for kind in MODEL_KINDS}}
+    paths.write_text(json.dumps({"swd_tiny_models": entries}, indent=2) + "\n", encoding="utf-8")
+    return paths
+
+
+def _link(source: Path, link: Path) -> None:
+    if link.is_symlink() or link.exists():
+        # Also ends a junction, which is no symlink to Python; a real folder is a copy of an earlier run.
+        try:
+            link.unlink()
+        except OSError:
+            shutil.rmtree(link)
+    with contextlib.suppress(OSError):
+        os.symlink(source.resolve(), link, target_is_directory=True)
+        return
+    if sys.platform == "win32":
+        # A junction needs no privilege.
+        command = ["cmd", "/c", "mklink", "/J", str(link), str(source.resolve())]
+        if subprocess.run(command, check=False, capture_output=True).returncode == 0:
+            return
+    shutil.copytree(source, link, ignore=shutil.ignore_patterns(*NOT_COPIED))

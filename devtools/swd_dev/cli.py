@@ -1,0 +1,127 @@
+"""The command line of dev.py."""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .environment import Settings
+from .errors import DevError
+from .host import Host, ensure_host
+from .options import add_demo_options, add_serve_options, as_arguments
+from .paths import REPO
+from .process import run_child
+from .progress import say
+from .signals import stop_on_signals
+from .testing import CHECKS, run_checks
+from .tiny_models import ensure_tiny_models
+
+BENCH = REPO / "tests" / "bench" / "bench.py"
+INTERRUPTED = 130
+DESCRIPTION = "Development host of the pack. The first call builds it (about 6 minutes and 7 GB)."
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code: 0 good, 2 a told failure, 130 after Ctrl-C, else the child's."""
+    options, extra = _parse(arguments)
+    try:
+        with stop_on_signals():
+            comfyui = _own_comfyui(options.comfyui)
+            python = _own_python(options.python)
+            host = ensure_host(options.rebuild)
+            settings = Settings(comfyui or host.comfyui, python or host.python, None)
+            return COMMANDS[options.command](host, settings, options, extra)
+    except DevError as error:
+        print(f"dev.py: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        say("stopped")
+        return INTERRUPTED
+
+
+def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("--comfyui", metavar="PATH", help="use this ComfyUI folder; nothing is written there")
+    common.add_argument("--python", metavar="PATH", help="run the ComfyUI server with this Python")
+    common.add_argument("--rebuild", action="store_true", help="make the cached host and the tiny models anew")
+    parser = argparse.ArgumentParser(prog="dev.py", description=DESCRIPTION, parents=[common], allow_abbrev=False)
+    parser.set_defaults(comfyui=None, python=None, rebuild=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | test | serve | bench")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
+
+    add_demo_options(command("demo", "run a template workflow on tiny models and save its image here"))
+    test = command("test", "ruff, the type checker and pytest; other arguments go to pytest")
+    test.add_argument("--only", choices=CHECKS, help="run one of the three")
+    add_serve_options(command("serve", "run ComfyUI with the pack and the tiny models until Ctrl-C"))
+    command("bench", "run tests/bench/bench.py; other arguments go to it")
+    options, extra = parser.parse_known_args(arguments)
+    if extra and options.command in ("demo", "serve"):
+        parser.error(f"{options.command} does not know {' '.join(extra)}")
+    return options, extra
+
+
+def _own_comfyui(path: str | None) -> Path | None:
+    if path is None:
+        return None
+    folder = Path(path).expanduser().absolute()
+    missing = [name for name in ("main.py", "comfyui_version.py") if not (folder / name).is_file()]
+    if missing:
+        names = " and no ".join(missing)
+        raise DevError(f"{folder} is no ComfyUI folder: it has no {names}; give the folder that holds main.py.")
+    return folder
+
+
+def _own_python(path: str | None) -> Path | None:
+    if path is None:
+        return None
+    found = shutil.which(Path(path).expanduser())
+    if not found:
+        raise DevError(f"{path} is no program that can be started; give --python the path of a Python interpreter.")
+    # Not resolved: a virtual environment is known by the path of its link.
+    return Path(found).absolute()
+
+
+def _with_tiny(host: Host, settings: Settings, options: argparse.Namespace) -> Settings:
+    return Settings(settings.comfyui, settings.server_python, ensure_tiny_models(host, options.rebuild))
+
+
+def _env(host: Host, settings: Settings) -> dict[str, str]:
+    env = settings.child_env()
+    if settings.comfyui != host.comfyui:
+        # Compiled files would be written beside the sources of the user's ComfyUI.
+        env["PYTHONDONTWRITEBYTECODE"] = "1"
+    return env
+
+
+def _demo(host: Host, settings: Settings, options: argparse.Namespace, extra: list[str]) -> int:
+    env = _env(host, _with_tiny(host, settings, options))
+    return run_child([host.python, "-m", "swd_dev.demo", *as_arguments(options, add_demo_options)], env)
+
+
+def _serve(host: Host, settings: Settings, options: argparse.Namespace, extra: list[str]) -> int:
+    env = _env(host, _with_tiny(host, settings, options))
+    return run_child([host.python, "-m", "swd_dev.serve", *as_arguments(options, add_serve_options)], env)
+
+
+def _test(host: Host, settings: Settings, options: argparse.Namespace, extra: list[str]) -> int:
+    checks = (options.only,) if options.only else CHECKS
+    if "pytest" in checks:
+        settings = _with_tiny(host, settings, options)
+    return run_checks(checks, host, _env(host, settings), extra)
+
+
+def _bench(host: Host, settings: Settings, options: argparse.Namespace, extra: list[str]) -> int:
+    if not BENCH.is_file():
+        raise DevError(f"there is no {BENCH}; restore it from git.")
+    return run_child([host.python, BENCH, *extra], _env(host, _with_tiny(host, settings, options)))
+
+
+COMMANDS: dict[str, Callable[[Host, Settings, argparse.Namespace, list[str]], int]] = {
+    "demo": _demo,
+    "test": _test,
+    "serve": _serve,
+    "bench": _bench,
+}

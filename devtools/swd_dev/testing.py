@@ -1,0 +1,70 @@
+"""The checks of `dev.py test`: ruff, mypy on the pack and on the tools, pytest."""
+
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .host import Host
+from .paths import DEVTOOLS, REPO, cache_root, venv_program
+from .process import run_child
+from .progress import say
+
+CHECKS = ("ruff", "types", "pytest")
+PACK_NAME = "swd_pack"
+PACK_PARTS = ("__init__.py", "nodes", "swd_core")
+
+
+def run_checks(checks: Sequence[str], host: Host, env: Mapping[str, str], pytest_arguments: Sequence[str]) -> int:
+    """Run the named checks in turn, print how each ended, and return the highest exit code."""
+    results: list[tuple[str, int, float]] = []
+    for name in checks:
+        say(f"--- {name}")
+        start = time.monotonic()
+        code = _run_check(name, host, env, pytest_arguments)
+        results.append((name, code, time.monotonic() - start))
+    say("---")
+    for name, code, seconds in results:
+        say(f"{name:8}{'passed' if code == 0 else f'failed with exit code {code}'}  {seconds:.1f} s")
+    return max(code for _, code, _ in results)
+
+
+def _run_check(name: str, host: Host, env: Mapping[str, str], pytest_arguments: Sequence[str]) -> int:
+    if name == "ruff":
+        return run_child([venv_program(host.venv, "ruff"), "check", REPO], env, REPO)
+    if name == "types":
+        return max(_types_of_pack(host, env), _mypy(host, env, "swd_dev", DEVTOOLS))
+    # The program and not `python -m pytest`, which puts the current folder on sys.path: `nodes/` would hide
+    # ComfyUI's module of that name. PYTHONSAFEPATH does the same for what the tests start.
+    chosen = [] if any(_is_test_path(argument) for argument in pytest_arguments) else ["tests"]
+    command: list[str | Path] = [venv_program(host.venv, "pytest"), *chosen, *pytest_arguments]
+    return run_child(command, {**env, "PYTHONSAFEPATH": "1"}, REPO)
+
+
+def _is_test_path(argument: str) -> bool:
+    return not argument.startswith("-") and (REPO / argument.split("::")[0]).exists()
+
+
+def _types_of_pack(host: Host, env: Mapping[str, str]) -> int:
+    """Check a copy under a package name: the pack imports relative to its root, and a checkout may have any name."""
+    with tempfile.TemporaryDirectory(prefix="swd-types-") as folder:
+        package = Path(folder) / PACK_NAME
+        package.mkdir()
+        for part in PACK_PARTS:
+            source = REPO / part
+            if source.is_dir():
+                shutil.copytree(source, package / part, ignore=shutil.ignore_patterns("__pycache__"))
+            elif source.is_file():
+                shutil.copy2(source, package / part)
+        return _mypy(host, env, PACK_NAME, Path(folder))
+
+
+def _mypy(host: Host, env: Mapping[str, str], package: str, folder: Path) -> int:
+    """Run mypy on a package inside `folder`; the pack's own paths are printed as those of the checkout."""
+    options: list[str | Path] = ["--config-file", REPO / "pyproject.toml", "--cache-dir", cache_root() / "mypy"]
+    command: list[str | Path] = [host.python, "-m", "mypy", *options, "-p", package]
+    done = subprocess.run(command, env=dict(env), cwd=folder, capture_output=True, encoding="utf-8", check=False)
+    say((done.stdout + done.stderr).replace(f"{PACK_NAME}/", "").replace("swd_dev/", "devtools/swd_dev/").rstrip())
+    return done.returncode

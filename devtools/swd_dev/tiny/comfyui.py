@@ -1,0 +1,18 @@
+"""Make an unpacked ComfyUI importable in this process, on the CPU."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def use_comfyui(root: Path) -> None:
+    """Put ``root`` on the path and choose the CPU before ComfyUI looks for a device."""
+    if not (root / "comfy" / "sd.py").is_file():
+        raise FileNotFoundError(f"{root} holds no ComfyUI (comfy/sd.py is missing).")
+    path = str(root.resolve())
+    if path not in sys.path:
+        sys.path.insert(0, path)
+    import comfy.cli_args
+
+    comfy.cli_args.args.cpu = True

@@ -1,0 +1,7 @@
+"""The nodes: schemas, and calls into the core."""
+
+from __future__ import annotations
+
+from . import latent, lora, sampler, schedule
+
+NODES = [*schedule.NODES, *sampler.NODES, *latent.NODES, *lora.NODES]

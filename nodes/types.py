@@ -1,0 +1,21 @@
+"""What the nodes have in common."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..swd_core.resize import METHODS
+
+CATEGORY = "SwD"
+
+ScheduleType = io.Custom("SWD_SCHEDULE")
+
+
+def upscale_method_input() -> io.Combo.Input:
+    """The widget for the resize between stages."""
+    return io.Combo.Input(
+        "upscale_method",
+        options=list(METHODS),
+        default="bicubic",
+        tooltip="How the clean latent grows between two stages. The LoRAs were trained with bicubic.",
+    )

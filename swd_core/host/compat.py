@@ -1,0 +1,19 @@
+"""Differences between ComfyUI versions, in one place."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def call_known(function: Callable[..., T], *args: Any, **optional: Any) -> T:
+    """Call a ComfyUI function with those of the `optional` keywords that this version of it has.
+
+    `CFGGuider.inner_sample(latent_shapes=)` may be missing on guiders of other packs, and
+    `fix_empty_latent_channels(downscale_ratio_temporal=)` is not in 0.16.3.
+    """
+    known = inspect.signature(function).parameters
+    return function(*args, **{name: value for name, value in optional.items() if name in known})

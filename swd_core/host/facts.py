@@ -1,0 +1,62 @@
+"""What a schedule needs to know of a ComfyUI model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_sampling
+import torch
+
+from ..errors import InputError
+from ..family import ModelFacts, family_name
+
+LORA_ATTACHMENT = "swd_lora_name"
+
+
+def read_facts(base_model: Any) -> ModelFacts:
+    """Facts about a `comfy.model_base.BaseModel`."""
+    config = base_model.model_config.unet_config
+    return ModelFacts(
+        family=family_name(_core_class(base_model), config),
+        multiple=_multiple(base_model.diffusion_model, config),
+        pixels_per_latent=int(getattr(base_model.latent_format, "spacial_downscale_ratio", 8)),
+    )
+
+
+def _core_class(base_model: Any) -> str:
+    # Packs for quantised weights subclass the core model; the core class says which architecture it is.
+    classes = type(base_model).__mro__
+    return next((c.__name__ for c in classes if c.__module__ == "comfy.model_base"), classes[0].__name__)
+
+
+def _multiple(diffusion_model: Any, config: dict[str, Any]) -> int:
+    """Latent pixels that a side should be a multiple of: the halvings of a UNet, the patch of a transformer."""
+    if "channel_mult" in config:
+        return int(2 ** (len(config["channel_mult"]) - 1))
+    patch = getattr(diffusion_model, "patch_size", None) or config.get("patch_size") or 2
+    return int(patch[-1] if isinstance(patch, (tuple, list)) else patch)
+
+
+def sigma_of_timestep(model_sampling: Any, timestep: float) -> float:
+    """The sigma of t in (0, 1] on a model's own noise scale.
+
+    Flow models take t itself: explicit sigmas are never shifted. Discrete EPS and V models look 1000 t up in their
+    table.
+
+    Raises:
+        InputError: a kind of model that has no time axis from 0 to 1.
+    """
+    if isinstance(model_sampling, comfy.model_sampling.CONST):
+        return timestep
+    if isinstance(model_sampling, comfy.model_sampling.COSMOS_RFLOW):
+        top = float(model_sampling.sigma_max)
+        return top if timestep >= 1 else min(timestep / (1 - timestep), top)
+    if isinstance(model_sampling, comfy.model_sampling.ModelSamplingDiscrete):
+        return float(model_sampling.sigma(torch.tensor(timestep * 1000.0)))
+    kinds = " + ".join(base.__name__ for base in type(model_sampling).__mro__[1:3])
+    raise InputError(
+        "model: this kind of model has no SwD timesteps.",
+        found=kinds,
+        allowed="flow models (SD3.5, FLUX, ...) and discrete EPS or V models (SDXL, SD1.5)",
+        remedy="use a model of one of these kinds.",
+    )

@@ -1,0 +1,77 @@
+"""LoRA files on a ComfyUI MODEL, as they were published."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+
+from ..errors import InputError
+from ..lora.file import CONFIG_NAME, read_lora
+from .facts import LORA_ATTACHMENT, read_facts
+from .lora_patches import LoraPatches, build_patches
+
+logger = logging.getLogger("swd")
+
+
+def lora_names() -> list[str]:
+    """The LoRA files that ComfyUI lists."""
+    return list(folder_paths.get_filename_list("loras"))
+
+
+def lora_path(name: str) -> Path:
+    """The file of a listed LoRA. A shared workflow may carry the path separator of another system.
+
+    Raises:
+        InputError: ComfyUI lists no such file; a path of any other kind is never opened.
+    """
+    wanted = name.replace("\\", "/")
+    listed = next((listed for listed in lora_names() if listed.replace("\\", "/") == wanted), None)
+    if listed is None:
+        raise InputError(
+            f"lora_name: {name} is not in models/loras.",
+            found=repr(name),
+            allowed=", ".join(lora_names()[:8]) or "nothing yet: models/loras is empty",
+            remedy="put the file there and press R in ComfyUI.",
+        )
+    return Path(folder_paths.get_full_path_or_raise("loras", listed))
+
+
+def lora_fingerprint(name: str) -> str:
+    """Changes whenever the LoRA file or the configuration beside it does."""
+    path = lora_path(name)
+    return " ".join(str(file.stat().st_mtime_ns) for file in (path, path.with_name(CONFIG_NAME)) if file.is_file())
+
+
+def load_lora(model: Any, name: str, strength: float) -> tuple[Any, str]:
+    """Apply a LoRA of `models/loras` to a clone of a ModelPatcher and report what was loaded.
+
+    The file may have PEFT's names (`base_model.model.*`) or any that ComfyUI itself takes. The clone remembers the
+    name of the file, by which the preset `auto` finds its schedule.
+
+    Raises:
+        InputError: the file is not there or wrong, nothing in it fits the model, or a layer has another shape.
+    """
+    family = read_facts(model.model).family
+    lora = read_lora(lora_path(name), name)
+    built = build_patches(lora, model.model, family)
+    clone = model.clone()
+    missed = set(built.patches) - set(clone.add_patches(built.patches, strength))
+    built.left_out += sorted(str(target) for target in missed)
+    clone.set_attachments(LORA_ATTACHMENT, name)
+    report = _report(built, family)
+    logger.log(logging.WARNING if built.left_out else logging.INFO, "%s: %s", name, report)
+    return clone, report
+
+
+def _report(built: LoraPatches, family: str) -> str:
+    low, high = (f"{scale:.4g}" for scale in (min(built.scales, default=1.0), max(built.scales, default=1.0)))
+    scale = f"scale {float(low)}" if low == high else f"scales {low} to {high}"
+    parts = [f"loaded {built.loaded} of {built.total} pairs, {scale} {built.scale_source}, {family}"]
+    parts += [f"{count} {kind}" for kind, count in built.extras.items()]
+    if built.left_out:
+        rest = f" and {len(built.left_out) - 3} more" if built.left_out[3:] else ""
+        parts.append(f"NOT loaded: {', '.join(built.left_out[:3])}{rest}")
+    return "; ".join(parts)

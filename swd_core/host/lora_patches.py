@@ -1,0 +1,189 @@
+"""From the layers of a LoRA file to the patches of a ComfyUI model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import comfy.lora
+import comfy.lora_convert
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..lora.file import LoraFile
+from ..lora.layers import Layer, find_name, guess_family, parse_layers
+from ..lora.scale import AdapterScale, adapter_scale
+from .dora import PeftDora
+
+# A place in a ComfyUI model: the key of a weight, or (key, (dim, start, length)[, function]) for a slice of a fused
+# one.
+Target = str | tuple[Any, ...]
+
+
+@dataclass
+class LoraPatches:
+    """Patches by place, and what there is to say about them."""
+
+    patches: dict[Target, Any] = field(default_factory=dict)
+    loaded: int = 0
+    total: int = 0
+    scales: set[float] = field(default_factory=set)
+    scale_source: str = ""
+    extras: dict[str, int] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+
+
+def build_patches(lora: LoraFile, base_model: Any, family: str) -> LoraPatches:
+    """The patches that bring a LoRA file onto a `BaseModel`.
+
+    Raises:
+        InputError: no layer fits, or one has another shape than the model's.
+    """
+    tensors = comfy.lora_convert.convert_lora(lora.tensors)
+    layers = parse_layers(tensors, lora.name)
+    # A fresh dict: the function's default argument is shared between calls.
+    key_map: dict[str, Target] = comfy.lora.model_lora_keys_unet(base_model, {})
+    names = {layer.name: find_name(layer, key_map) for layer in layers}
+    adapters = [layer for layer in layers if layer.is_pair or layer.host_keys]
+    fits = f"it looks made for {guess_family(layers)}; the model is {family}"
+    if not any(names[layer.name] for layer in adapters):
+        raise InputError(
+            f"lora_name: nothing in {lora.name} fits this model.",
+            found=f"0 of {len(adapters)} pairs match: {fits}",
+            allowed=f"a LoRA for {family}",
+            remedy="load the LoRA that was made for this model.",
+        )
+    settings = adapter_scale(lora)
+    result = LoraPatches(total=len(adapters), scale_source=_scale_source(layers, settings))
+    weights = base_model.state_dict()
+    for layer in layers:
+        name = names[layer.name]
+        if name is None:
+            result.left_out.append(layer.name)
+            continue
+        _check_shape(layer, tensors, key_map[name], weights, lora.name, fits)
+        _add_layer(result, layer, name, key_map[name], tensors, settings, weights, lora.name)
+    return result
+
+
+def _scale_source(layers: list[Layer], settings: AdapterScale | None) -> str:
+    if any("alpha" in layer.keys for layer in layers):
+        return "from alpha in the file"
+    return f"from {settings.source}" if settings else "assumed: no adapter_config.json and no alpha in the file"
+
+
+def _add_layer(
+    result: LoraPatches,
+    layer: Layer,
+    name: str,
+    target: Target,
+    tensors: Mapping[str, Tensor],
+    settings: AdapterScale | None,
+    weights: Mapping[str, Tensor],
+    lora_name: str,
+) -> None:
+    state = {name + suffix: tensors[key] for suffix, key in layer.host_keys.items()}
+    scale = 1.0
+    if layer.is_pair:
+        down = tensors[layer.keys["down"]]
+        rank = down.shape[0]
+        if "alpha" in layer.keys:
+            scale = tensors[layer.keys["alpha"]].item() / rank
+        elif settings:
+            scale = settings.of(layer.module, rank)
+        state[f"{name}.lora_up.weight"] = tensors[layer.keys["up"]]
+        state[f"{name}.lora_down.weight"] = down
+        state[f"{name}.alpha"] = torch.tensor(scale * rank, dtype=torch.float64)
+        result.scales.add(scale)
+    patches = comfy.lora.load_lora(state, {name: target}, log_missing=False)
+    if "magnitude" in layer.keys and target in patches:
+        patches[target] = _as_dora(patches[target], tensors[layer.keys["magnitude"]])
+        _count(result, "DoRA magnitudes")
+    if patches.keys() & result.patches.keys():
+        raise InputError(
+            f"lora_name: {lora_name} has two pairs for one layer.",
+            found=f"{layer.name} and another name of {_weight_key(target)}",
+            allowed="one adapter in a file",
+            remedy="save one adapter alone.",
+        )
+    result.loaded += target in patches
+    result.left_out += layer.unsupported
+    result.patches.update(patches)
+    _add_whole(result, layer, target, tensors, scale, weights)
+
+
+def _add_whole(
+    result: LoraPatches,
+    layer: Layer,
+    target: Target,
+    tensors: Mapping[str, Tensor],
+    scale: float,
+    weights: Mapping[str, Tensor],
+) -> None:
+    """Tensors that PEFT trains beside the pairs: biases of B, whole weights and biases (bias=, modules_to_save=)."""
+    places = {"up_bias": _bias_of(target), "bias": _bias_of(target), "weight": target}
+    kinds = {"up_bias": "biases of B", "bias": "biases", "weight": "whole weights"}
+    for role in places.keys() & layer.keys.keys():
+        key, place = layer.keys[role], places[role]
+        if _weight_key(place) not in weights:
+            result.left_out.append(key)
+        elif role == "up_bias":
+            result.patches[place] = ("diff", (scale * tensors[key],))
+            _count(result, kinds[role])
+        else:
+            # ComfyUI applies the function of a place (a swap of halves) to a "diff" but not to a "set".
+            swap = place[2] if isinstance(place, tuple) and len(place) > 2 else _same
+            result.patches[place[:2] if isinstance(place, tuple) else place] = ("set", (swap(tensors[key]),))
+            _count(result, kinds[role])
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _count(result: LoraPatches, kind: str) -> None:
+    result.extras[kind] = result.extras.get(kind, 0) + 1
+
+
+def _as_dora(adapter: Any, magnitude: Tensor) -> PeftDora:
+    up, down, alpha, mid, _, reshape = adapter.weights
+    return PeftDora(adapter.loaded_keys, (up, down, alpha, mid, magnitude.flatten(), reshape))
+
+
+def _bias_of(target: Target) -> Target:
+    if isinstance(target, tuple):
+        return (_bias_of(target[0]), *target[1:])
+    return target.removesuffix(".weight") + ".bias"
+
+
+def _weight_key(target: Target) -> str:
+    return target[0] if isinstance(target, tuple) else target
+
+
+def _check_shape(
+    layer: Layer,
+    tensors: Mapping[str, Tensor],
+    target: Target,
+    weights: Mapping[str, Tensor],
+    file_name: str,
+    fits: str,
+) -> None:
+    weight = weights.get(_weight_key(target))
+    # Packed integer weights of quantised models do not show the shape of their layer.
+    if not layer.is_pair or ".reshape_weight" in layer.host_keys or weight is None or not weight.is_floating_point():
+        return
+    up, down = tensors[layer.keys["up"]], tensors[layer.keys["down"]]
+    rows, columns = weight.shape[0], math.prod(weight.shape[1:])
+    if isinstance(target, tuple) and target[1] is not None:
+        rows = target[1][2]
+    if (up.shape[0], math.prod(down.shape[1:])) == (rows, columns) and up.shape[1] == down.shape[0] > 0:
+        return
+    raise InputError(
+        f"lora_name: {file_name} has another shape than this model.",
+        found=f"{layer.name}: B {list(up.shape)} and A {list(down.shape)} for a weight of {rows} x {columns}; {fits}",
+        allowed="B [rows, rank] and A [rank, columns]",
+        remedy="load the LoRA that was made for this model.",
+    )

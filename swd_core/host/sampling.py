@@ -1,0 +1,88 @@
+"""The all-in-one sampler: everything between a LATENT and a LATENT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+from torch import Tensor
+
+from ..errors import InputError
+from ..noise import StageNoise
+from ..resize import resize
+from ..schedule import Schedule
+from .compat import call_known
+from .sampler import ScaleWiseSampler
+from .schedules import sigmas_tensor
+
+Latent = dict[str, Any]
+
+
+def sample_latent(
+    model: Any,
+    positive: Any,
+    negative: Any | None,
+    latent: Latent,
+    schedule: Schedule,
+    seed: int,
+    cfg: float,
+    denoise: float,
+    upscale_method: str,
+) -> Latent:
+    """Sample a LATENT whose samples have the target size.
+
+    `denoise` below 1 starts from the latent that came in, at the first stage whose timestep is not above it.
+
+    Raises:
+        InputError: cfg other than 1 without a negative prompt, and whatever the sampler raises.
+    """
+    samples = call_known(
+        comfy.sample.fix_empty_latent_channels,
+        model,
+        latent["samples"],
+        downscale_ratio_spacial=latent.get("downscale_ratio_spacial"),
+        downscale_ratio_temporal=latent.get("downscale_ratio_temporal"),
+    )
+    items = latent.get("batch_index") or range(samples.shape[0])
+    sigmas = sigmas_tensor(schedule)[schedule.first_step(denoise) if denoise < 1 else 0 :]
+    sampled = _guider(model, positive, negative, cfg).sample(
+        StageNoise(seed, items).draw(samples.shape[1:]),
+        samples,
+        ScaleWiseSampler(schedule, upscale_method, items),
+        sigmas,
+        denoise_mask=latent.get("noise_mask"),
+        callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
+    return {**_metadata(latent), "samples": sampled.to(comfy.model_management.intermediate_device())}
+
+
+def upscale_latent(latent: Latent, upscale_method: str, scale_by: float) -> Latent:
+    """Resize a LATENT by a factor, as SwD does between its stages."""
+    samples: Tensor = latent["samples"]
+    height, width = (max(1, int(side * scale_by + 0.5)) for side in samples.shape[-2:])
+    return {**latent, "samples": resize(samples, (height, width), upscale_method)}
+
+
+def _guider(model: Any, positive: Any, negative: Any | None, cfg: float) -> comfy.samplers.CFGGuider:
+    if negative is None and cfg != 1.0:
+        raise InputError(
+            "negative: cfg needs a negative prompt.",
+            found=f"cfg {cfg:g} and nothing connected to negative",
+            allowed="cfg 1.0 without a negative prompt, any cfg with one",
+            remedy="set cfg to 1.0, which SwD was trained for, or connect a negative prompt.",
+        )
+    guider = comfy.samplers.CFGGuider(model)
+    guider.inner_set_conds({"positive": positive} if negative is None else {"positive": positive, "negative": negative})
+    guider.set_cfg(cfg)
+    return guider
+
+
+def _metadata(latent: Latent) -> Latent:
+    # These say how an empty latent is to be resized; a sampled one is final.
+    return {key: value for key, value in latent.items() if not key.startswith("downscale_ratio")}

@@ -1,0 +1,43 @@
+"""Schedules for a ComfyUI MODEL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..family import ModelFacts
+from ..parse import parse_numbers
+from ..presets import choose_preset
+from ..schedule import SCALES_EXAMPLE, TIMESTEPS_EXAMPLE, Schedule, custom_schedule, preset_schedule
+from .facts import LORA_ATTACHMENT, read_facts, sigma_of_timestep
+
+
+def schedule_from_preset(model: Any, option: str) -> Schedule:
+    """The schedule of a preset option for a ModelPatcher. Raises InputError as `choose_preset` does."""
+    facts, sigma_of = _time_axis(model)
+    return preset_schedule(choose_preset(option, facts, model.attachments.get(LORA_ATTACHMENT)), facts, sigma_of)
+
+
+def schedule_from_text(model: Any, scales: str, timesteps: str) -> Schedule:
+    """The schedule that two typed lists describe, for a ModelPatcher. Raises InputError for a wrong list."""
+    facts, sigma_of = _time_axis(model)
+    return custom_schedule(
+        parse_numbers(scales, "scales", SCALES_EXAMPLE),
+        parse_numbers(timesteps, "timesteps", TIMESTEPS_EXAMPLE),
+        facts,
+        sigma_of,
+    )
+
+
+def sigmas_tensor(schedule: Schedule) -> Tensor:
+    """The SIGMAS of a schedule: N + 1 float32 values on the CPU."""
+    return torch.tensor(schedule.sigmas, dtype=torch.float32)
+
+
+def _time_axis(model: Any) -> tuple[ModelFacts, Callable[[float], float]]:
+    # Patches such as ModelSamplingDiscrete live on the patcher until the model is loaded.
+    model_sampling = model.get_model_object("model_sampling")
+    return read_facts(model.model), lambda timestep: sigma_of_timestep(model_sampling, timestep)

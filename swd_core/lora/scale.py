@@ -1,0 +1,104 @@
+"""The factor that a LoRA's product B A is multiplied with."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InputError
+from .file import CONFIG_NAME, LoraFile
+
+
+@dataclass(frozen=True)
+class AdapterScale:
+    """lora_alpha and r of an adapter, as PEFT means them (peft/tuners/lora/layer.py, update_layer)."""
+
+    source: str
+    alpha: float
+    rank: int
+    rslora: bool
+    alpha_pattern: Mapping[str, float]
+    rank_pattern: Mapping[str, int]
+
+    def of(self, module: str, rank: int) -> float:
+        """The factor for a layer whose A has `rank` rows.
+
+        Raises:
+            InputError: the configuration says another rank, so it belongs to another file.
+        """
+        expected = _match(self.rank_pattern, module, self.rank)
+        if rank != expected:
+            raise InputError(
+                f"lora_name: {self.source} does not belong to this file.",
+                found=f"rank {rank} for {module} in the file, {expected} in {self.source}",
+                allowed="the configuration that was published with the file",
+                remedy="keep every adapter_model.safetensors in a folder of its own, with its own adapter_config.json.",
+            )
+        alpha = _match(self.alpha_pattern, module, self.alpha)
+        return float(alpha / math.sqrt(rank) if self.rslora else alpha / rank)
+
+
+def adapter_scale(lora: LoraFile) -> AdapterScale | None:
+    """The scale settings of a LoRA file: from the configuration beside it, else from its metadata; None if neither.
+
+    Raises:
+        InputError: settings that make no sense.
+    """
+    if lora.config is not None:
+        return _parse(lora.config, CONFIG_NAME)
+    return _parse_metadata(lora.metadata)
+
+
+def _parse_metadata(metadata: Mapping[str, str]) -> AdapterScale | None:
+    # diffusers writes the PEFT configuration as JSON, its keys prefixed by the component (loaders/lora_base.py).
+    text = metadata.get("lora_adapter_metadata")
+    if text is None:
+        plain = {key: json.loads(metadata[key]) for key in ("lora_alpha", "r") if key in metadata}
+        return _parse(plain, "the file's metadata") if len(plain) == 2 else None
+    settings = {
+        key.removeprefix("transformer.").removeprefix("unet."): value for key, value in json.loads(text).items()
+    }
+    return _parse(settings, "the file's metadata")
+
+
+def _parse(settings: Mapping[str, Any], source: str) -> AdapterScale:
+    return AdapterScale(
+        source=source,
+        alpha=_positive(settings, "lora_alpha", source),
+        rank=int(_positive(settings, "r", source)),
+        rslora=bool(settings.get("use_rslora", False)),
+        alpha_pattern=_pattern(settings, "alpha_pattern", source),
+        rank_pattern={name: int(rank) for name, rank in _pattern(settings, "rank_pattern", source).items()},
+    )
+
+
+def _pattern(settings: Mapping[str, Any], name: str, source: str) -> dict[str, float]:
+    pattern = settings.get(name) or {}
+    if not isinstance(pattern, dict):
+        raise _refusal(name, pattern, "an object of module names and numbers", source)
+    return {module: _positive(pattern, module, source) for module in pattern}
+
+
+def _positive(settings: Mapping[str, Any], name: str, source: str) -> float:
+    value = settings.get(name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1e6:
+        raise _refusal(name, value, "a number above 0", source)
+    return value
+
+
+def _refusal(name: str, value: object, allowed: str, source: str) -> InputError:
+    return InputError(
+        f"lora_name: {name} in {source} cannot be used.",
+        found=repr(value)[:100],
+        allowed=allowed,
+        remedy="download the file again, or remove it to use scale 1.",
+    )
+
+
+def _match(patterns: Mapping[str, Any], module: str, default: Any) -> Any:
+    # PEFT matches whole dotted endings and takes the first hit (peft/utils/other.py, get_pattern_key).
+    return next((value for name, value in patterns.items() if re.match(rf"(.*\.)?({name})$", module)), default)

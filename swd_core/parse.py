@@ -1,0 +1,37 @@
+"""Lists of numbers as people type them."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from .errors import InputError
+
+
+def parse_numbers(text: str, name: str, example: str) -> tuple[float, ...]:
+    """Read numbers separated by commas, semicolons or white space.
+
+    Raises:
+        InputError: nothing there, or something that is not a finite number. `name` and `example` go into the message.
+    """
+    words = [word for word in re.split(r"[,;\s]+", text.strip()) if word]
+    if not words:
+        raise InputError(
+            f"{name}: the list is empty.", found=repr(text), allowed=example, remedy="list one number a step."
+        )
+    return tuple(_number(word, name, example) for word in words)
+
+
+def _number(word: str, name: str, example: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(
+            f"{name}: {word!r} is not a number.",
+            found=word,
+            allowed=f"numbers separated by commas, such as {example}",
+            remedy="write plain numbers with a point for decimals.",
+        )
+    return value

@@ -1,0 +1,63 @@
+"""Paths of the development host, and the pack under a name of our own.
+
+`dev.py test` sets COMFYUI_PATH (a ComfyUI source tree), SWD_SERVER_PYTHON (the interpreter that runs its server) and
+SWD_TINY_MODELS (a models folder of tiny models). The repository root is never on sys.path: its `nodes` would hide
+ComfyUI's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+PACK = Path(__file__).resolve().parents[1]
+
+
+def _environment(name: str) -> Path:
+    if name not in os.environ:
+        pytest.exit(f"{name} is not set: run the tests with `python dev.py test`.", returncode=2)
+    return Path(os.environ[name])
+
+
+COMFYUI = _environment("COMFYUI_PATH")
+TINY_MODELS = _environment("SWD_TINY_MODELS")
+
+for folder in (PACK / "devtools", COMFYUI):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+# The modules of the pack without its entry point, for tests that need no ComfyUI.
+_package = types.ModuleType("swd_pack")
+_package.__path__ = [str(PACK)]
+sys.modules.setdefault("swd_pack", _package)
+
+
+@pytest.fixture(scope="session")
+def pack() -> Path:
+    return PACK
+
+
+@pytest.fixture(scope="session")
+def tiny_models() -> Path:
+    return TINY_MODELS
+
+
+@pytest.fixture(scope="session")
+def comfyui() -> Path:
+    return COMFYUI
+
+
+@pytest.fixture
+def figure(record_property, capsys):
+    """Print a measured figure, whatever pytest captures, and keep it in the report."""
+
+    def show(name: str, value: float, bar: float | None = None) -> None:
+        record_property(name, value)
+        with capsys.disabled():
+            print(f"\n    {name}: {value:.3g}" + (f" (bar {bar:.3g})" if bar is not None else ""), end="")
+
+    return show

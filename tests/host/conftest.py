@@ -1,0 +1,71 @@
+"""A real ComfyUI in this process, on the CPU, with the pack loaded by ComfyUI's own loader and tiny models."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import comfy.cli_args
+import pytest
+
+comfy.cli_args.args.cpu = True
+
+import folder_paths  # noqa: E402
+import nodes as comfy_nodes  # noqa: E402
+import safetensors.torch  # noqa: E402
+import torch  # noqa: E402
+from swd_dev.tiny.models import make_model, make_peft_model  # noqa: E402
+from swd_dev.tiny.sdxl import load_sdxl  # noqa: E402
+
+FILES = {
+    "sd35_medium": "checkpoints/sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors",
+    "sd35_large": "checkpoints/sd3.5_large_fp8_scaled.safetensors",
+    "flux": "diffusion_models/flux1-dev.safetensors",
+    "sdxl": "checkpoints/sd_xl_base_1.0.safetensors",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def swd(pack: Path, tiny_models: Path) -> dict[str, Any]:
+    """Node classes by id, as ComfyUI registered them."""
+    for kind in ("checkpoints", "diffusion_models", "loras", "vae", "text_encoders"):
+        folder_paths.add_model_folder_path(kind, str(tiny_models / kind))
+    before = set(comfy_nodes.NODE_CLASS_MAPPINGS)
+    assert asyncio.run(comfy_nodes.load_custom_node(str(pack))), "ComfyUI could not load the pack"
+    return {name: comfy_nodes.NODE_CLASS_MAPPINGS[name] for name in set(comfy_nodes.NODE_CLASS_MAPPINGS) - before}
+
+
+@pytest.fixture(scope="session")
+def load(tiny_models: Path):
+    """Load the tiny model of a family with ComfyUI's own loader; one instance a session."""
+    loaded: dict[str, Any] = {}
+
+    def by_family(family: str) -> Any:
+        if family not in loaded:
+            path = tiny_models / FILES[family]
+            if family == "sdxl":
+                loaded[family] = load_sdxl(safetensors.torch.load_file(path))
+            elif family == "flux":
+                loaded[family] = comfy_nodes.UNETLoader().load_unet(path.name, "default")[0]
+            else:
+                import comfy.sd
+
+                loaded[family] = comfy.sd.load_checkpoint_guess_config(str(path), output_vae=False, output_clip=False)[0]
+        return loaded[family]
+
+    return by_family
+
+
+@pytest.fixture(scope="session")
+def diffusers_model(tiny_models: Path):
+    """The diffusers twin of a tiny model, with or without a PEFT LoRA; one instance a session."""
+    made: dict[tuple[str, str | None], torch.nn.Module] = {}
+
+    def by_family(family: str, lora: str | None = None) -> torch.nn.Module:
+        key = (family, lora)
+        if key not in made:
+            made[key] = make_model(family) if lora is None else make_peft_model(family, tiny_models / "loras" / lora)
+        return made[key]
+
+    return by_family
