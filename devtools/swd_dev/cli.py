@@ -46,7 +46,6 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     common.add_argument("--python", metavar="PATH", help="run the ComfyUI server with this Python")
     common.add_argument("--rebuild", action="store_true", help="make the cached host and the tiny models anew")
     parser = argparse.ArgumentParser(prog="dev.py", description=DESCRIPTION, parents=[common], allow_abbrev=False)
-    parser.set_defaults(comfyui=None, python=None, rebuild=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="demo | test | serve | bench")
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
@@ -57,7 +56,9 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     test.add_argument("--only", choices=CHECKS, help="run one of the three")
     add_serve_options(command("serve", "run ComfyUI with the pack and the tiny models until Ctrl-C"))
     command("bench", "run tests/bench/bench.py; other arguments go to it")
-    options, extra = parser.parse_known_args(arguments)
+    # Defaults go in by a namespace: a subcommand's own would replace what stands before it on the command line.
+    defaults = argparse.Namespace(comfyui=None, python=None, rebuild=False)
+    options, extra = parser.parse_known_args(arguments, defaults)
     if extra and options.command in ("demo", "serve"):
         parser.error(f"{options.command} does not know {' '.join(extra)}")
     return options, extra

@@ -17,6 +17,7 @@ from .process import Command, run_logged
 from .progress import say
 
 NEEDED_GIB = 12
+STARTED = time.time()  # what was built later need not be built anew
 NEWEST_PYTHON = (3, 14)  # the newest that the pinned torch has wheels for
 
 
@@ -56,14 +57,13 @@ def ensure_host(rebuild: bool) -> Host:
 
     Raises DevError if a build step fails.
     """
-    asked_at = time.time()
     name = f"host-{_key()}"
     host = Host(cache_root() / name)
     if host.complete() and not rebuild:
         return host
     with FileLock(cache_root() / f"{name}.lock", f"another process builds {host.root}; waiting for it ...") as lock:
         # The process waited for may have built it in the meantime, and may use it now.
-        if host.complete() and not (rebuild and host.stamp.stat().st_mtime < asked_at):
+        if host.complete() and not (rebuild and host.stamp.stat().st_mtime < STARTED):
             return host
         _build(host, lock.fd)
     return host

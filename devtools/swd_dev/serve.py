@@ -16,7 +16,7 @@ from .signals import stop_on_signals
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the server; exit code 0 after Ctrl-C, 2 with one sentence on standard error if it cannot run."""
+    """Run the server; exit code 130 after Ctrl-C, 2 with one sentence on standard error if it cannot run."""
     parser = argparse.ArgumentParser(prog="dev.py serve", description=__doc__)
     add_serve_options(parser)
     options = parser.parse_args(arguments)
@@ -25,10 +25,9 @@ def main(arguments: Sequence[str]) -> int:
             _serve(options)
     except DevError as error:
         print(f"serve: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
-        say("stopped")
-    return 0
+        return 130
+    return 2
 
 
 def _serve(options: argparse.Namespace) -> None:

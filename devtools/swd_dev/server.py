@@ -80,6 +80,10 @@ class ComfyServer:
         """Return the last lines of the server's log."""
         return "\n".join(self._log().splitlines()[-lines:])
 
+    def _end_of_log(self, lines: int = TAIL_LINES) -> str:
+        tail = self.log_tail(lines)
+        return f"its log ends with:\n{tail}" if tail else f"it wrote nothing; is {self.python} the right Python?"
+
     def _start(self, model_paths: Path) -> None:
         for tries_left in reversed(range(PORT_TRIES)):
             port = self.port or _free_port()
@@ -91,9 +95,10 @@ class ComfyServer:
                 break
             self._stop()
             if self.port or not tries_left or not PORT_TAKEN.search(self._log()):
-                raise DevError(f"ComfyUI ended while it started; its log ends with:\n{self.log_tail()}")
+                code = self.process.returncode
+                raise DevError(f"ComfyUI ended with exit code {code} while it started; {self._end_of_log()}")
         if BROKEN_PACK.search(self._log()):
-            raise DevError(f"ComfyUI could not import a node pack; its log ends with:\n{self.log_tail(60)}")
+            raise DevError(f"ComfyUI could not import a node pack; {self._end_of_log(60)}")
 
     def _command(self, port: int, model_paths: Path) -> list[str]:
         options = {
@@ -119,7 +124,7 @@ class ComfyServer:
                 time.sleep(POLL_SECONDS)
             else:
                 return self.process.poll() is None
-        raise DevError(f"ComfyUI gave no answer within {START_SECONDS:.0f} s; its log ends with:\n{self.log_tail()}")
+        raise DevError(f"ComfyUI gave no answer within {START_SECONDS:.0f} s; {self._end_of_log()}")
 
     def _log(self) -> str:
         return self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""

@@ -4,10 +4,11 @@ from pathlib import Path
 
 from .environment import Settings
 from .errors import DevError
-from .host import Host, wipe
+from .host import STARTED, Host, wipe
 from .lock import FileLock
 from .paths import CONSTRAINTS, DEVTOOLS, cache_root, short_hash
 from .process import Command, run_logged
+from .progress import say
 
 SOURCE = DEVTOOLS / "swd_dev" / "tiny"
 
@@ -25,7 +26,7 @@ def ensure_tiny_models(host: Host, remake: bool = False) -> Path:
     if folder.exists() and not remake:
         return folder
     with FileLock(cache_root() / "tiny.lock", "another process makes the tiny models; waiting for it ...") as lock:
-        if remake:
+        if remake and folder.exists() and folder.stat().st_mtime < STARTED:
             wipe(folder)
         if not folder.exists():
             partial = folder.with_suffix(".partial")
@@ -35,4 +36,6 @@ def ensure_tiny_models(host: Host, remake: bool = False) -> Path:
             command: Command = [host.python, "-m", "swd_dev.tiny", "--out", partial, "--comfyui", host.comfyui]
             run_logged("making the tiny models", command, cache_root() / "tiny.log", env, DEVTOOLS, lock.fd)
             partial.rename(folder)
+            for other in sorted(set(folder.parent.glob("tiny-*")) - {folder}):
+                say(f"{other} belongs to another state of their source; delete it if no checkout needs it")
     return folder

@@ -65,28 +65,49 @@ def sample(
     timesteps: Sequence[float],
     size: tuple[int, int],
     noise: Callable[[int, tuple[int, int]], Tensor],
+    negative: Text | None = None,
+    cfg: float = 1.0,
+    size_condition: tuple[int, int] | None = None,
 ) -> Tensor:
-    """The finished latent [B, C, H, W] as it goes into the VAE, for a target of `size` latent pixels."""
-    step = sdxl_step if family == "sdxl" else flow_step
+    """The finished latent [B, C, H, W] as it goes into the VAE, for a target of `size` latent pixels.
+
+    `size_condition`: what SDXL is told of the picture, (height, width) in image pixels; the target's size if None.
+    """
+    size_condition = size_condition or (size[0] * 8, size[1] * 8)
     # SIGMAS and scheduler tables are float32: the seventh digit counts in the embedding of t.
     timesteps = torch.tensor(timesteps, dtype=torch.float32).tolist()
     x0: Tensor | None = None
     for timestep, stage in zip(timesteps, stage_sizes(scales, *size, MULTIPLE[family]), strict=True):
         if x0 is not None and x0.shape[-2:] != stage:
             x0 = F.interpolate(x0, size=stage, mode="bicubic")
-        x0 = step(family, model, text, timestep, size, x0, noise(CHANNELS[family], stage))
+        x = renoise(family, timestep, x0, noise(CHANNELS[family], stage))
+        x0 = predict(family, model, text, timestep, x, size_condition)
+        if negative is not None:
+            without = predict(family, model, negative, timestep, x, size_condition)
+            x0 = without + cfg * (x0 - without)
     assert x0 is not None
     scale, shift = VAE_SCALE[family]
     return x0 / scale + shift
 
 
-def flow_step(
-    family: str, model: nn.Module, text: Text, timestep: float, target: tuple[int, int], x0: Tensor | None, noise: Tensor
-) -> Tensor:
-    """x = (1 - t) x0 + t n; x0 = x - t v(x, t)."""
-    x = noise if x0 is None else (1 - timestep) * x0 + timestep * noise
+def renoise(family: str, timestep: float, x0: Tensor | None, noise: Tensor) -> Tensor:
+    """Flow: x = (1 - t) x0 + t n. DDPM: x = sqrt(abar) x0 + sqrt(1 - abar) n. Pure noise where there is no x0 yet."""
+    if x0 is None:
+        return noise
+    if family != "sdxl":
+        return (1 - timestep) * x0 + timestep * noise
+    abar = alpha_bar(timestep)
+    return math.sqrt(abar) * x0 + math.sqrt(1 - abar) * noise
+
+
+def predict(family: str, model: nn.Module, text: Text, timestep: float, x: Tensor, size: tuple[int, int]) -> Tensor:
+    """The clean latent that the model sees in x."""
+    text = text.batch(len(x))
+    if family == "sdxl":
+        abar = alpha_bar(timestep)
+        return (x - math.sqrt(1 - abar) * sdxl_epsilon(model, x, text, timestep, size)) / math.sqrt(abar)
     velocity = flux_velocity if family == "flux" else sd3_velocity
-    return x - timestep * velocity(model, x, text.batch(len(x)), timestep)
+    return x - timestep * velocity(model, x, text, timestep)
 
 
 def sd3_velocity(model: nn.Module, x: Tensor, text: Text, timestep: float) -> Tensor:
@@ -115,21 +136,22 @@ def flux_velocity(model: nn.Module, x: Tensor, text: Text, timestep: float) -> T
     return rearrange(tokens, "b (h w) (c p q) -> b c (h p) (w q)", h=height, w=width, p=2, q=2)
 
 
-def sdxl_step(
-    family: str, model: nn.Module, text: Text, timestep: float, target: tuple[int, int], x0: Tensor | None, noise: Tensor
-) -> Tensor:
-    """DDPM: x = sqrt(abar) x0 + sqrt(1 - abar) n, with t = 1000 read as 999; size conditioning of the target."""
-    index = min(round(timestep * 1000), 999)
+def ddpm_index(timestep: float) -> int:
+    """t = 1000 is read as the last entry of the table."""
+    return min(round(timestep * 1000), 999)
+
+
+def alpha_bar(timestep: float) -> float:
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-    abar = float(torch.cumprod(1 - betas, dim=0)[index])
-    x = noise if x0 is None else math.sqrt(abar) * x0 + math.sqrt(1 - abar) * noise
-    text = text.batch(len(x))
-    height, width = target[0] * 8, target[1] * 8
+    return float(torch.cumprod(1 - betas, dim=0)[ddpm_index(timestep)])
+
+
+def sdxl_epsilon(model: nn.Module, x: Tensor, text: Text, timestep: float, size: tuple[int, int]) -> Tensor:
+    height, width = size
     time_ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32).expand(len(x), -1)
-    epsilon = model(
+    return model(
         x,
-        torch.full((len(x),), index),
+        torch.full((len(x),), ddpm_index(timestep)),
         encoder_hidden_states=text.tokens,
         added_cond_kwargs={"text_embeds": text.pooled, "time_ids": time_ids},
     ).sample
-    return (x - math.sqrt(1 - abar) * epsilon) / math.sqrt(abar)

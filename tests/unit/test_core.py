@@ -1,0 +1,117 @@
+"""Noise, resize and the loop, in plain torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from swd_pack.swd_core.errors import InputError
+from swd_pack.swd_core.loop import sample_scalewise
+from swd_pack.swd_core.noise import StageNoise, recover_items
+from swd_pack.swd_core.resize import METHODS, resize
+from swd_pack.swd_core.stages import Stage
+
+
+@given(seed=st.integers(0, 2**64 - 1), items=st.lists(st.integers(0, 100), min_size=1, max_size=4))
+def test_each_picture_draws_as_if_it_were_alone(seed: int, items: list[int]) -> None:
+    together = StageNoise(seed, items)
+    first, second = together.draw((4, 3, 5)), together.draw((4, 6, 10))
+    for position, item in enumerate(items):
+        generator = torch.Generator("cpu").manual_seed((seed + item) % 2**64)
+        assert torch.equal(first[position], torch.randn(4, 3, 5, generator=generator))
+        assert torch.equal(second[position], torch.randn(4, 6, 10, generator=generator))
+
+
+def test_noise_leaves_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    StageNoise(7, range(3)).draw((4, 8, 8))
+    recover_items(torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1)), 1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_items_of_foreign_or_absent_noise_count_by_position() -> None:
+    assert recover_items(torch.zeros(3, 4, 8, 8), 5) == [0, 1, 2]
+    assert recover_items(torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(99)), 5) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("method", ["bicubic", "bilinear", "nearest-exact", "area"])
+def test_resize_is_torch_interpolate_in_float32(method: str) -> None:
+    latent = torch.randn(2, 4, 6, 10, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(resize(latent, (9, 15), method), F.interpolate(latent, size=(9, 15), mode=method))
+    half = resize(latent.half(), (9, 15), method)
+    assert half.dtype == torch.float16
+    assert torch.equal(half, F.interpolate(latent.half().float(), size=(9, 15), mode=method).half())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_resize_grows_height_and_width_of_every_frame_alone(method: str) -> None:
+    video = torch.randn(2, 4, 3, 6, 10, generator=torch.Generator().manual_seed(0))
+    grown = resize(video, (9, 15), method)
+    assert grown.shape == (2, 4, 3, 9, 15)
+    for frame in range(3):
+        assert torch.equal(grown[:, :, frame], resize(video[:, :, frame], (9, 15), method))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_constant_latent_stays_constant(method: str) -> None:
+    latent = torch.tensor([0.5, -1.0, 2.0]).reshape(1, 3, 1, 1).expand(1, 3, 4, 4)
+    assert torch.allclose(resize(latent, (7, 9), method), latent[..., :1, :1].expand(1, 3, 7, 9), atol=1e-6)
+
+
+def test_bislerp_keeps_lengths_where_bilinear_shrinks_them() -> None:
+    latent = F.normalize(torch.randn(1, 8, 6, 6, generator=torch.Generator().manual_seed(0)), dim=1)
+    assert torch.allclose(resize(latent, (12, 12), "bislerp").norm(dim=1), torch.ones(1, 12, 12), atol=1e-5)
+    assert resize(latent, (12, 12), "bilinear").norm(dim=1).min() < 0.9
+
+
+def test_resize_to_the_same_size_is_the_same_tensor() -> None:
+    latent = torch.randn(1, 4, 6, 6)
+    assert resize(latent, (6, 6)) is latent
+
+
+def test_an_unknown_method_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^upscale_method: no such method\."):
+        resize(torch.zeros(1, 4, 2, 2), (4, 4), "lanczos")
+
+
+def test_the_loop_predicts_then_upscales_then_adds_noise() -> None:
+    """With a model that knows the answer, the input of each stage can be written down by hand."""
+    stages = [Stage(0, 2, 2, 1.0), Stage(1, 4, 4, 0.5)]
+    seen: list[tuple[Stage, torch.Tensor | None, torch.Tensor]] = []
+    noise = {0: torch.full((1, 1, 2, 2), 3.0), 1: torch.full((1, 1, 4, 4), 7.0)}
+
+    def predict(stage: Stage, x: torch.Tensor | None, drawn: torch.Tensor) -> torch.Tensor:
+        seen.append((stage, x, drawn))
+        return torch.full((1, 1, *stage.size), 10.0 + stage.index)
+
+    result = sample_scalewise(
+        stages, predict, lambda stage: noise[stage.index], lambda stage, n, x0: (1 - stage.sigma) * x0 + stage.sigma * n
+    )
+    assert [stage for stage, _, _ in seen] == stages
+    assert seen[0][1] is None
+    assert torch.equal(seen[1][1], torch.full((1, 1, 4, 4), 0.5 * 10.0 + 0.5 * 7.0))
+    assert all(torch.equal(drawn, noise[stage.index]) for stage, _, drawn in seen)
+    assert torch.equal(result, torch.full((1, 1, 4, 4), 11.0))
+
+
+def test_the_core_needs_no_comfyui(pack: Path) -> None:
+    """All of swd_core outside host imports in a process that cannot see ComfyUI."""
+    modules = [
+        f"swd_core.{path.relative_to(pack / 'swd_core').with_suffix('').as_posix().replace('/', '.')}"
+        for path in sorted((pack / "swd_core").rglob("*.py"))
+        if "host" not in path.parts and path.name != "__init__.py"
+    ]
+    assert len(modules) >= 10
+    code = (
+        f"import importlib, sys; sys.path.insert(0, {str(pack)!r}); "
+        f"[importlib.import_module(name) for name in {modules!r}]; "
+        "bad = [name for name in sys.modules if name.split('.')[0] in ('comfy', 'comfy_api', 'folder_paths', 'server')]; "
+        "sys.exit(repr(bad) if bad else 0)"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, env={})
