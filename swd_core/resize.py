@@ -32,7 +32,8 @@ def _slerp(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     spherical = (torch.sin((1 - weight) * angle) * unit_a + torch.sin(weight * angle) * unit_b) / sine.clamp_min(1e-12)
     # Where two vectors (nearly) share or oppose a direction there is no arc to follow.
     direction = torch.where(sine.abs() < 1e-5, (1 - weight) * unit_a + weight * unit_b, spherical)
-    return direction * ((1 - weight) * length_a + weight * length_b)
+    length: Tensor = (1 - weight) * length_a + weight * length_b
+    return direction * length
 
 
 def _slerp_axis(latent: Tensor, side: int, dim: int) -> Tensor:

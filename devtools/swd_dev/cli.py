@@ -78,7 +78,7 @@ def _own_comfyui(path: str | None) -> Path | None:
 def _own_python(path: str | None) -> Path | None:
     if path is None:
         return None
-    found = shutil.which(Path(path).expanduser())
+    found = shutil.which(str(Path(path).expanduser()))
     if not found:
         raise DevError(f"{path} is no program that can be started; give --python the path of a Python interpreter.")
     # Not resolved: a virtual environment is known by the path of its link.

@@ -4,11 +4,13 @@ The server of a demo or a test runs under this guard, so that nothing is left ru
 kill included: the system then closes the owner's end of the pipe. Started as `python -m swd_dev.guard COMMAND ...`.
 """
 
+import os
+import subprocess
 import sys
 import threading
 
 from .environment import clean_env
-from .process import start_group, stop_tree
+from .process import kill_group, stop_one
 from .signals import stop_on_signals
 
 POLL_SECONDS = 0.2
@@ -18,7 +20,8 @@ def main(command: list[str]) -> int:
     """Run `command` until it ends, standard input closes or a signal arrives; return its exit code."""
     closed = threading.Event()
     with stop_on_signals():
-        process = start_group(command, clean_env())
+        # In this process's own group: the owner ends that group even when the guard itself was killed.
+        process = subprocess.Popen(command, env=clean_env(), stdin=subprocess.DEVNULL)
         try:
             threading.Thread(target=_wait_for_end, args=(closed,), daemon=True).start()
             while process.poll() is None and not closed.wait(POLL_SECONDS):
@@ -26,7 +29,10 @@ def main(command: list[str]) -> int:
         except KeyboardInterrupt:
             pass
         finally:
-            stop_tree(process)
+            stop_one(process)
+    if closed.is_set():
+        # The owner may be gone, so what the command started ends here, and this process with it.
+        kill_group(os.getpid())
     return abs(int(process.returncode))
 
 

@@ -54,24 +54,31 @@ def start_group(
 
 def stop_tree(process: Process) -> None:
     """End a process of `start_group` and its children: ask, wait a few seconds, then kill."""
-    if sys.platform == "win32":
-        if process.poll() is None:
+    stop_one(process)
+    # Children that ignored the first signal may outlive the leader.
+    kill_group(process.pid)
+
+
+def stop_one(process: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> None:
+    """End a process: ask, wait a few seconds, then kill. On Windows its children end with it, at once."""
+    if process.poll() is None:
+        if sys.platform == "win32":
             taskkill = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
             subprocess.run(taskkill, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        process.wait()
-        return
-    _signal_group(process.pid, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
+        else:
+            process.terminate()
+    try:
         process.wait(STOP_SECONDS)
-    # Children that ignored the first signal may outlive the leader.
-    _signal_group(process.pid, signal.SIGKILL)
-    process.wait()
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
-def _signal_group(group: int, number: int) -> None:
+def kill_group(group: int) -> None:
+    """Kill all that is left of a process group, which on Windows does not exist."""
     if sys.platform != "win32":
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, number)
+            os.killpg(group, signal.SIGKILL)
 
 
 def run_logged(title: str, command: Command, log: Path, env: Mapping[str, str], cwd: Path, lock_fd: int) -> None:

@@ -1,5 +1,6 @@
 """A ComfyUI server as a child process, for the demo, for `serve` and for tests."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -25,6 +26,7 @@ POLL_SECONDS = 0.2
 PORT_TRIES = 3
 TAIL_LINES = 25
 BROKEN_PACK = re.compile(r"\(IMPORT FAILED\)|Cannot import .* module for custom nodes")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 PORT_TAKEN = re.compile(r"already in use|Errno 98|Errno 48|WinError 10048")
 
 
@@ -127,18 +129,20 @@ class ComfyServer:
         raise DevError(f"ComfyUI gave no answer within {START_SECONDS:.0f} s; {self._end_of_log()}")
 
     def _log(self) -> str:
-        return self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
+        text = self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
+        return COLOUR.sub("", text)
 
     def _stop(self) -> None:
         process = getattr(self, "process", None)
         if process is None:
             return
+        # The guard ends the server when its input closes. A broken pipe is a guard that is already gone.
         if process.stdin:
-            process.stdin.close()
-        try:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            stop_tree(process)
+        stop_tree(process)
 
     def _clean_up(self) -> None:
         self._stop()

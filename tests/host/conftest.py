@@ -12,18 +12,11 @@ import pytest
 comfy.cli_args.args.cpu = True
 
 import folder_paths  # noqa: E402
-import nodes as comfy_nodes  # noqa: E402
-import safetensors.torch  # noqa: E402
 import torch  # noqa: E402
+from swd_dev.tiny.loading import load_model  # noqa: E402
 from swd_dev.tiny.models import make_model, make_peft_model  # noqa: E402
-from swd_dev.tiny.sdxl import load_sdxl  # noqa: E402
 
-FILES = {
-    "sd35_medium": "checkpoints/sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors",
-    "sd35_large": "checkpoints/sd3.5_large_fp8_scaled.safetensors",
-    "flux": "diffusion_models/flux1-dev.safetensors",
-    "sdxl": "checkpoints/sd_xl_base_1.0.safetensors",
-}
+import nodes as comfy_nodes  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,15 +36,7 @@ def load(tiny_models: Path):
 
     def by_family(family: str) -> Any:
         if family not in loaded:
-            path = tiny_models / FILES[family]
-            if family == "sdxl":
-                loaded[family] = load_sdxl(safetensors.torch.load_file(path))
-            elif family == "flux":
-                loaded[family] = comfy_nodes.UNETLoader().load_unet(path.name, "default")[0]
-            else:
-                import comfy.sd
-
-                loaded[family] = comfy.sd.load_checkpoint_guess_config(str(path), output_vae=False, output_clip=False)[0]
+            loaded[family] = load_model(family, tiny_models)
         return loaded[family]
 
     return by_family

@@ -17,7 +17,12 @@ from torch import Tensor, nn
 
 GUIDANCE = 4.5
 # scaling_factor and shift_factor of the VAE of each family, from the config.json of the diffusers pipelines.
-VAE_SCALE = {"sd35_medium": (1.5305, 0.0609), "sd35_large": (1.5305, 0.0609), "flux": (0.3611, 0.1159), "sdxl": (0.13025, 0.0)}
+VAE_SCALE = {
+    "sd35_medium": (1.5305, 0.0609),
+    "sd35_large": (1.5305, 0.0609),
+    "flux": (0.3611, 0.1159),
+    "sdxl": (0.13025, 0.0),
+}
 CHANNELS = {"sd35_medium": 16, "sd35_large": 16, "flux": 16, "sdxl": 4}
 MULTIPLE = {"sd35_medium": 2, "sd35_large": 2, "flux": 2, "sdxl": 4}
 TEXT_WIDTH = {"sd35_medium": (4096, 2048), "sd35_large": (4096, 2048), "flux": (768, 768), "sdxl": (768, 768)}

@@ -65,9 +65,11 @@ def all_in_one(
     """Schedule -> SWDSampler."""
     schedule, _ = schedule_of(swd, model, preset)
     values = {"cfg": 1.0, "denoise": 1.0, "upscale_method": "bicubic", **options}
-    return swd["SWDSampler"].execute(
-        model=model, positive=positive, latent_image=latent, schedule=schedule, seed=seed, **values
-    ).result[0]
+    return (
+        swd["SWDSampler"]
+        .execute(model=model, positive=positive, latent_image=latent, schedule=schedule, seed=seed, **values)
+        .result[0]
+    )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The latent equals an independent loop over the diffusers model, with real PEFT, the same weights and the noise rule."""
+"""The latent equals a loop over the diffusers model, with real PEFT, the same weights and the noise rule."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ CASES = [
      (1.0, 0.9454, 0.8959, 0.7904, 0.7371, 0.6022)),
     ("SD3.5 Medium, 4 steps", "sd35_medium", "swd-medium-4-steps", (64, 80, 96, 128), (1.0, 0.8959, 0.7371, 0.6022)),
     ("SD3.5 Large, 4 steps", "sd35_large", "swd-large-4-steps", (64, 80, 96, 128), (1.0, 0.8959, 0.7371, 0.6022)),
-    ("FLUX.1-dev, 4 steps", "flux", "swd-flux", (64, 80, 96, 128), (1.0, 0.8956, 0.7363, 0.6007)),
+    ("FLUX.1-dev, 4 steps", "flux", "swd_flux", (64, 80, 96, 128), (1.0, 0.8956, 0.7363, 0.6007)),
     ("SDXL, 4 steps", "sdxl", "swd-sdxl", (64, 80, 96, 128), (1.0, 0.8, 0.6, 0.4)),
 ]  # fmt: skip
 BAR = 2e-6
 SEED = 2**63 + 11
 
 
-# 38 x 26 has the shape of 1216 x 832 pixels at a quarter of the side, which two cores can afford; the true size runs once
-# per preset below.
+# 38 x 26 has the shape of 1216 x 832 pixels at a quarter of the side, which two cores can afford; the true size runs
+# once per preset below.
 @pytest.mark.parametrize("size", [(32, 32), (38, 26)], ids=["square", "832x1216-shaped"])
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("with_lora", [False, True], ids=["base", "lora"])
@@ -46,9 +46,11 @@ def compare(
     text = make_text(family)
     model = load(family)
     if with_lora:
-        model, report = swd["SWDLoraLoader"].execute(
-            model=model, lora_name=f"{lora}/adapter_model.safetensors", strength_model=1.0
-        ).result
+        model, report = (
+            swd["SWDLoraLoader"]
+            .execute(model=model, lora_name=f"{lora}/adapter_model.safetensors", strength_model=1.0)
+            .result
+        )
         assert "NOT loaded" not in report
     twin = diffusers_model(family, lora if with_lora else None)
     with torch.inference_mode():

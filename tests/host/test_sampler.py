@@ -12,9 +12,10 @@ import pytest
 import torch
 from comfy_extras.nodes_custom_sampler import BasicGuider, CFGGuider, DisableNoise, RandomNoise, SamplerCustomAdvanced
 from diffusers import FlowMatchLCMScheduler
-from nodes import LatentFromBatch, RepeatLatentBatch
 from reference import ItemNoise, make_text, predict, sample, stage_sizes
 from running import advanced, all_in_one, conditioning, empty_latent, recorded, relative_error, schedule_of
+
+from nodes import LatentFromBatch, RepeatLatentBatch
 
 FOUR = "SD3.5 Large, 4 steps"
 RUNS = [pytest.param(advanced, id="SamplerCustomAdvanced"), pytest.param(all_in_one, id="SWDSampler")]
@@ -33,7 +34,12 @@ def positive() -> list[Any]:
 @pytest.mark.parametrize(
     ("preset", "family", "scales", "sigmas"),
     [
-        ("SD3.5 Medium, 6 steps", "sd35_medium", (32, 48, 64, 80, 96, 128), (1.0, 0.9454, 0.8959, 0.7904, 0.7371, 0.6022)),
+        (
+            "SD3.5 Medium, 6 steps",
+            "sd35_medium",
+            (32, 48, 64, 80, 96, 128),
+            (1.0, 0.9454, 0.8959, 0.7904, 0.7371, 0.6022),
+        ),
         ("SD3.5 Medium, 4 steps", "sd35_medium", (64, 80, 96, 128), (1.0, 0.8959, 0.7371, 0.6022)),
         (FOUR, "sd35_large", (64, 80, 96, 128), (1.0, 0.8959, 0.7371, 0.6022)),
     ],
@@ -41,7 +47,7 @@ def positive() -> list[Any]:
 def test_diffusers_own_scheduler_gives_the_same_latent(
     swd, load, diffusers_model, figure, preset: str, family: str, scales, sigmas
 ) -> None:
-    """FlowMatchLCMScheduler with `scale_factors`, stepped with the same noise (its factors count from the first size)."""
+    """FlowMatchLCMScheduler with `scale_factors`, stepped with the same noise; factors count from the first size."""
     text = make_text(family)
     generator = torch.Generator("cpu").manual_seed(3)
     first = stage_sizes(scales, 32, 32, 2)[0]
@@ -191,8 +197,8 @@ def test_sdxl_size_conditioning_is_the_same_at_every_stage(swd, load, diffusers_
     size = {} if told is None else {"height": told[0], "width": told[1]}
     with torch.inference_mode():
         expected = sample(
-            "sdxl", diffusers_model("sdxl"), text, (64, 80, 96, 128), (1.0, 0.8, 0.6, 0.4), (40, 24), ItemNoise(2, (0,)),
-            size_condition=told,
+            "sdxl", diffusers_model("sdxl"), text, (64, 80, 96, 128), (1.0, 0.8, 0.6, 0.4), (40, 24),
+            ItemNoise(2, (0,)), size_condition=told,
         )  # fmt: skip
     model, calls = recorded(load("sdxl"))
     latent = all_in_one(swd, model, conditioning("sdxl", text, **size), empty_latent("sdxl", (40, 24)), 2, "auto")
@@ -227,7 +233,13 @@ def test_without_noise_the_first_stage_adds_none(swd, large, positive) -> None:
     """DisableNoise gives an all-zero noise: the input is the same whatever the batch position, later stages differ."""
     model, _ = recorded(large)
     result = advanced(
-        swd, model, positive, empty_latent("sd35_large", (16, 16), 2), 0, ("1", "1.0"), noise=DisableNoise.execute().result[0]
+        swd,
+        model,
+        positive,
+        empty_latent("sd35_large", (16, 16), 2),
+        0,
+        ("1", "1.0"),
+        noise=DisableNoise.execute().result[0],
     )["samples"]
     assert torch.allclose(result[0], result[1], atol=1e-6)
     grown = advanced(

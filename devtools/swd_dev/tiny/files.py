@@ -78,7 +78,7 @@ LORAS: dict[str, Callable[[Path], None]] = {
     "loras/swd-medium-6-steps": partial(write_lora, "sd35_medium", seed=701, rank=8, alpha=20),
     "loras/swd-medium-4-steps": partial(write_lora, "sd35_medium", seed=702, rank=8, alpha=20),
     "loras/swd-large-4-steps": partial(write_lora, "sd35_large", seed=703, rank=8, alpha=20),
-    "loras/swd-flux": partial(write_lora, "flux", seed=704, rank=8, alpha=4),
+    "loras/swd_flux": partial(write_lora, "flux", seed=704, rank=8, alpha=4),
     "loras/swd-sdxl": partial(write_lora, "sdxl", seed=705, rank=4, alpha=10),
 }
 

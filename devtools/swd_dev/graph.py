@@ -1,0 +1,89 @@
+"""Workflows in the UI format of ComfyUI's front end, version 0.4."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+PACK = {"cnr_id": "swd", "ver": "0.1.0"}
+CORE = {"cnr_id": "comfy-core", "ver": "0.30.0"}
+COLOURS = {
+    "SWDLoraLoader": ("#332922", "#593930"),
+    "CLIPTextEncode": ("#232", "#353"),
+    "MarkdownNote": ("#222", "#000"),
+}
+
+
+@dataclass(frozen=True)
+class File:
+    """A model file: its name in `models/<directory>`, its address, and its size in words."""
+
+    name: str
+    directory: str
+    url: str
+    size: str
+
+    @property
+    def link(self) -> dict[str, str]:
+        return {"name": self.name, "url": self.url, "directory": self.directory}
+
+
+@dataclass
+class Graph:
+    """A workflow under construction."""
+
+    nodes: list[dict[str, Any]] = field(default_factory=list)
+    links: list[list[Any]] = field(default_factory=list)
+
+    def add(
+        self,
+        kind: str,
+        at: tuple[int, int],
+        size: tuple[int, int],
+        outputs: Sequence[tuple[str, str]] = (),
+        inputs: Sequence[tuple[str, str, tuple[int, int]]] = (),
+        widgets: Sequence[Any] = (),
+        title: str | None = None,
+        models: Sequence[File] = (),
+    ) -> int:
+        """Add a node and return its id. `inputs`: name, type, (node id, output slot) of each link."""
+        node_id = len(self.nodes) + 1
+        node: dict[str, Any] = {
+            "id": node_id, "type": kind, "pos": list(at), "size": list(size), "flags": {}, "order": node_id - 1,
+            "mode": 0,
+            "inputs": [self._link(node_id, slot, *spec) for slot, spec in enumerate(inputs)],
+            "outputs": [{"name": name, "type": type_, "links": []} for name, type_ in outputs],
+            "properties": self._properties(kind, models),
+            "widgets_values": list(widgets),
+        }  # fmt: skip
+        if title:
+            node["title"] = title
+        if kind in COLOURS:
+            node["color"], node["bgcolor"] = COLOURS[kind]
+        self.nodes.append(node)
+        return node_id
+
+    def _link(self, node_id: int, slot: int, name: str, type_: str, source: tuple[int, int]) -> dict[str, Any]:
+        link_id = len(self.links) + 1
+        self.links.append([link_id, *source, node_id, slot, type_])
+        self.nodes[source[0] - 1]["outputs"][source[1]]["links"].append(link_id)
+        return {"name": name, "type": type_, "link": link_id}
+
+    @staticmethod
+    def _properties(kind: str, models: Sequence[File]) -> dict[str, Any]:
+        if kind == "MarkdownNote":
+            return {}
+        properties: dict[str, Any] = {"Node name for S&R": kind, **(PACK if "SWD" in kind else CORE)}
+        if models:
+            properties["models"] = [file.link for file in models]
+        return properties
+
+    def document(self, title: str) -> dict[str, Any]:
+        """The workflow as it is saved; its id follows from the title, so that writing it again changes nothing."""
+        return {
+            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, title)), "revision": 0,
+            "last_node_id": len(self.nodes), "last_link_id": len(self.links),
+            "nodes": self.nodes, "links": self.links, "groups": [], "config": {}, "extra": {}, "version": 0.4,
+        }  # fmt: skip

@@ -1,0 +1,143 @@
+"""A live ComfyUI server with the pack: every template makes a picture, and errors arrive as sentences."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from swd_dev.client import ComfyClient, Event
+from swd_dev.errors import DevError
+from swd_dev.prompts import load_template, set_seed, set_size, stand_in
+from swd_dev.server import ComfyServer
+
+PACK = Path(__file__).resolve().parents[2]
+TEMPLATES = sorted((PACK / "workflows").glob("*.json"))
+
+# The node table of the design: inputs and outputs of every node are frozen.
+NODES = {
+    "SWDScaleSchedule": (["model", "preset"], ["SWD_SCHEDULE", "SIGMAS"]),
+    "SWDCustomSchedule": (["model", "scales", "timesteps"], ["SWD_SCHEDULE", "SIGMAS"]),
+    "SamplerSWD": (["schedule", "upscale_method"], ["SAMPLER"]),
+    "SWDSampler": (
+        ["cfg", "denoise", "latent_image", "model", "negative", "positive", "schedule", "seed", "upscale_method"],
+        ["LATENT"],
+    ),
+    "SWDLatentUpscale": (["samples", "scale_by", "upscale_method"], ["LATENT"]),
+    "SWDLoraLoader": (["lora_name", "model", "strength_model"], ["MODEL", "STRING"]),
+}
+
+
+@pytest.fixture(scope="module")
+def server(comfyui: Path, tiny_models: Path) -> Iterator[ComfyServer]:
+    with ComfyServer(comfyui, Path(os.environ["SWD_SERVER_PYTHON"]), PACK, tiny_models) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: ComfyServer) -> ComfyClient:
+    return ComfyClient(server.url)
+
+
+@pytest.fixture(scope="module")
+def object_info(client: ComfyClient) -> dict[str, Any]:
+    return client.object_info()
+
+
+def small(path: Path, object_info: dict[str, Any]) -> dict[str, Any]:
+    """A template as a prompt of 256 x 192 pixels, on the tiny models."""
+    prompt = stand_in(load_template(path, object_info))
+    set_size(prompt, 256, 192)
+    set_seed(prompt, 1)
+    return prompt
+
+
+def node(prompt: dict[str, Any], class_type: str) -> dict[str, Any]:
+    (inputs,) = (entry["inputs"] for entry in prompt.values() if entry["class_type"] == class_type)
+    return inputs
+
+
+def test_an_unmodified_comfyui_finds_the_nodes_of_the_design(object_info: dict[str, Any]) -> None:
+    for node_id, (inputs, outputs) in NODES.items():
+        info = object_info[node_id]
+        declared = [name for kind in ("required", "optional") for name in info["input"].get(kind, {})]
+        assert sorted(declared) == inputs, node_id
+        assert info["output"] == outputs, node_id
+        assert info["category"] == "SwD"
+        tooltips = [options[1].get("tooltip") for kind in info["input"].values() for options in kind.values()]
+        assert all(tooltips), f"{node_id} has an input without a tooltip"
+    assert sorted(name for name in object_info if "SWD" in name and "Tiny" not in name) == sorted(NODES)
+
+
+def test_there_is_a_template_for_every_preset_in_use(object_info: dict[str, Any]) -> None:
+    presets = {node(load_template(path, object_info), "SWDScaleSchedule")["preset"] for path in TEMPLATES}
+    options = object_info["SWDScaleSchedule"]["input"]["required"]["preset"][1]["options"]
+    assert presets == {name for name in options if name != "auto" and "(" not in name}
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_every_template_makes_a_picture(client: ComfyClient, object_info, path: Path) -> None:
+    prompt = small(path, object_info)
+    texts: list[str] = []
+
+    def note(event: Event) -> None:
+        if event.kind == "text" and event.data["text"].startswith("step"):
+            texts.append(event.data["text"])
+
+    result = client.run(prompt, note, workflow=json.loads(path.read_text(encoding="utf-8")))
+    assert result.status == "success", result.error
+    steps = int(path.stem.rsplit(", ", 1)[1].split()[0])
+    assert len(texts) == steps
+    assert texts[-1] == f"step {steps} of {steps} at 32 x 24"
+    (name, content), *rest = client.images(result.prompt_id)
+    assert not rest
+    picture = Image.open(io.BytesIO(content))
+    assert name.startswith("SwD")
+    assert picture.size == (256, 192)
+    assert len(picture.convert("RGB").getcolors(256 * 192) or []) > 1000, "a picture, not one flat colour"
+    assert json.loads(picture.text["workflow"])["nodes"], "the workflow travels in the file"
+    outputs = client.history(result.prompt_id)["outputs"].values()
+    (report,) = (text for output in outputs for text in output.get("text", []) if text.startswith("loaded"))
+    assert "NOT loaded" not in report
+    assert "from adapter_config.json" in report
+
+
+def test_the_same_prompt_gives_the_same_file_and_another_seed_another(client: ComfyClient, object_info) -> None:
+    pictures = []
+    for seed in (5, 6, 5):
+        prompt = small(TEMPLATES[0], object_info)
+        set_seed(prompt, seed)
+        # ComfyUI keeps the results of the last prompt only, so the third run samples again.
+        result = client.run(prompt)
+        assert result.status == "success", result.error
+        (_, content), *_ = client.images(result.prompt_id)
+        pictures.append(Image.open(io.BytesIO(content)).convert("RGB").tobytes())
+    assert pictures[0] == pictures[2] != pictures[1]
+
+
+def test_a_wrong_schedule_reaches_the_user_as_one_sentence(client: ComfyClient, object_info) -> None:
+    prompt = small(TEMPLATES[0], object_info)
+    (schedule,) = (entry for entry in prompt.values() if entry["class_type"] == "SWDScaleSchedule")
+    schedule["class_type"] = "SWDCustomSchedule"
+    schedule["inputs"] = {"model": schedule["inputs"]["model"], "scales": "64, 48", "timesteps": "1.0, 0.5"}
+    result = client.run(prompt)
+    assert result.status == "error"
+    assert "scales: they must not fall." in result.error
+    assert client.run(small(TEMPLATES[0], object_info)).status == "success", "the next prompt works as before"
+
+
+def test_an_unknown_lora_is_refused_before_anything_runs(client: ComfyClient, object_info) -> None:
+    prompt = small(TEMPLATES[0], object_info)
+    node(prompt, "SWDLoraLoader")["lora_name"] = "../secret.safetensors"
+    with pytest.raises(DevError, match=r"lora_name: \.\./secret\.safetensors is not in models/loras\."):
+        client.run(prompt)
+
+
+def test_the_templates_are_served_to_the_template_browser(client: ComfyClient) -> None:
+    listed = json.loads(client.request("/workflow_templates"))
+    assert sorted(listed["swd"]) == [path.stem for path in TEMPLATES]

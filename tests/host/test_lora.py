@@ -1,0 +1,273 @@
+"""LoRA files as PEFT writes them, on real ComfyUI models, against PEFT itself."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import comfy.lora
+import folder_paths
+import pytest
+import torch
+from reference import ItemNoise, make_text, sample
+from running import all_in_one, conditioning, empty_latent, relative_error, schedule_of
+from safetensors.torch import load_file, save_file
+from swd_dev.tiny.lora import write_lora
+from swd_dev.tiny.models import make_peft_model
+
+BAR = 2e-6
+TWO_STEPS = ("3, 4", "1.0, 0.7")
+LORAS = {
+    "sd35_medium": "swd-medium-6-steps",
+    "sd35_large": "swd-large-4-steps",
+    "flux": "swd_flux",
+    "sdxl": "swd-sdxl",
+}
+SCALES = {"sd35_medium": "2.5", "sd35_large": "2.5", "flux": "0.5", "sdxl": "2.5"}
+NAMES = {"sd35_medium": "SD3.5 Medium", "sd35_large": "SD3.5 Large", "flux": "FLUX.1-dev", "sdxl": "SDXL"}
+
+
+@pytest.fixture(scope="module")
+def lora_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second folder of LoRA files that ComfyUI lists."""
+    folder = tmp_path_factory.mktemp("loras")
+    folder_paths.add_model_folder_path("loras", str(folder))
+    return folder
+
+
+def apply(swd: dict[str, Any], model: Any, name: str, strength: float = 1.0) -> tuple[Any, str]:
+    folder_paths.filename_list_cache.clear()
+    return swd["SWDLoraLoader"].execute(model=model, lora_name=name, strength_model=strength).result
+
+
+def latent_of(swd: dict[str, Any], model: Any, family: str) -> torch.Tensor:
+    positive = conditioning(family, make_text(family))
+    return all_in_one(swd, model, positive, empty_latent(family, (16, 16)), 1, TWO_STEPS)["samples"]
+
+
+def latent_of_peft(family: str, folder: Path) -> torch.Tensor:
+    with torch.inference_mode():
+        return sample(
+            family, make_peft_model(family, folder), make_text(family), (3, 4), (1.0, 0.7), (16, 16), ItemNoise(1, (0,))
+        )
+
+
+@pytest.mark.parametrize("family", LORAS)
+def test_every_pair_of_the_published_form_is_loaded_and_reported(swd, load, tiny_models: Path, family: str) -> None:
+    name = f"{LORAS[family]}/adapter_model.safetensors"
+    pairs = sum(".lora_A." in key for key in load_file(tiny_models / "loras" / name))
+    assert pairs > 40
+    model = load(family)
+    patched, report = apply(swd, model, name)
+    expected = f"loaded {pairs} of {pairs} pairs, scale {SCALES[family]} from adapter_config.json, {NAMES[family]}"
+    assert report == expected
+    assert patched is not model
+    assert not model.patches
+
+
+@pytest.mark.parametrize(("family", "loaded"), [("flux", 0), ("sdxl", 0)])
+def test_comfyui_alone_loads_nothing_of_the_same_file(load, tiny_models: Path, family: str, loaded: int) -> None:
+    """Why the loader exists. Should this fail one day, ComfyUI has learnt these names."""
+    state = load_file(tiny_models / "loras" / LORAS[family] / "adapter_model.safetensors")
+    key_map = comfy.lora.model_lora_keys_unet(load(family).model, {})
+    assert len(comfy.lora.load_lora(state, key_map, log_missing=False)) == loaded
+
+
+VARIANTS = [
+    pytest.param("sd35_medium", {"use_rslora": True}, "scale 7.071 from", id="rslora"),
+    pytest.param(
+        "flux",
+        {"rank_pattern": {"to_q": 2}, "alpha_pattern": {"ff.net.2": 3, "to_q": 1}},
+        "scales 0.375 to 2.5 from",
+        id="patterns",
+    ),
+    pytest.param("flux", {"bias": "lora_only"}, "biases", id="bias-flux"),
+    pytest.param("sd35_medium", {"bias": "lora_only"}, "biases", id="bias-sd3"),
+    pytest.param("sd35_medium", {"lora_bias": True}, "biases of B", id="lora_bias-sd3"),
+    pytest.param("flux", {"lora_bias": True}, "biases of B", id="lora_bias-flux"),
+    pytest.param("sd35_medium", {"use_dora": True}, "DoRA magnitudes", id="dora-sd3"),
+    pytest.param("flux", {"use_dora": True}, "DoRA magnitudes", id="dora-flux"),
+    pytest.param("sdxl", {"use_dora": True}, "DoRA magnitudes", id="dora-sdxl"),
+    pytest.param(
+        "sd35_medium",
+        {"target_modules": ["to_q", "to_v"], "modules_to_save": ["proj_out", "norm_out.linear"]},
+        "2 whole weights",
+        id="modules_to_save",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "options", "said"), VARIANTS)
+def test_every_kind_of_adapter_equals_peft(
+    swd, load, lora_folder: Path, figure, family: str, options: dict[str, Any], said: str
+) -> None:
+    folder = lora_folder / "variant"
+    shutil.rmtree(folder, ignore_errors=True)
+    write_lora(family, folder, seed=9, rank=8, alpha=20, **options)
+    patched, report = apply(swd, load(family), "variant/adapter_model.safetensors")
+    assert said in report
+    assert "NOT loaded" not in report
+    latent, plain = latent_of(swd, patched, family), latent_of(swd, load(family), family)
+    expected = latent_of_peft(family, folder)
+    figure("relative error", relative_error(latent, expected), BAR)
+    assert relative_error(latent, expected) <= BAR
+    assert relative_error(plain, expected) > 1e-2, "the adapter must matter, or this test shows nothing"
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, -1.0])
+def test_strength_scales_the_adapter(swd, load, lora_folder: Path, figure, strength: float) -> None:
+    """Half the strength is the same as half of lora_alpha."""
+    write_lora("flux", lora_folder / "full", seed=4, rank=8, alpha=20)
+    config = json.loads((lora_folder / "full/adapter_config.json").read_text())
+    shutil.copytree(lora_folder / "full", lora_folder / "scaled", dirs_exist_ok=True)
+    halved = {**config, "lora_alpha": 20 * abs(strength) or 1}
+    (lora_folder / "scaled/adapter_config.json").write_text(json.dumps(halved))
+    latent = latent_of(swd, apply(swd, load("flux"), "full/adapter_model.safetensors", strength)[0], "flux")
+    if strength == 0:
+        expected = latent_of(swd, load("flux"), "flux")
+    else:
+        sign = 1.0 if strength > 0 else -1.0
+        expected = latent_of(swd, apply(swd, load("flux"), "scaled/adapter_model.safetensors", sign)[0], "flux")
+    figure("relative error", relative_error(latent, expected), BAR)
+    assert relative_error(latent, expected) <= BAR
+
+
+FORMS = {
+    "adapter name in the key": lambda name, half: f"base_model.model.{name}.lora_{half}.style.weight",
+    "diffusers": lambda name, half: f"transformer.{name}.lora_{half}.weight",
+    "bare": lambda name, half: f"{name}.lora_{half}.weight",
+    "kohya suffix": lambda name, half: f"transformer.{name}.lora_{'down' if half == 'A' else 'up'}.weight",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("family", ["flux", "sd35_medium"])
+def test_other_spellings_of_the_same_file_give_the_same_latent(
+    swd, load, tiny_models: Path, lora_folder: Path, family: str, form: str
+) -> None:
+    source = tiny_models / "loras" / LORAS[family]
+    folder = lora_folder / "form"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(source, folder)
+    respelt = {}
+    for key, value in load_file(source / "adapter_model.safetensors").items():
+        name, half = key.removeprefix("base_model.model.").removesuffix(".weight").rsplit(".lora_", 1)
+        respelt[FORMS[form](name, half)] = value
+    save_file(respelt, folder / "adapter_model.safetensors")
+    latent = latent_of(swd, apply(swd, load(family), "form/adapter_model.safetensors")[0], family)
+    original = apply(swd, load(family), f"{LORAS[family]}/adapter_model.safetensors")[0]
+    assert torch.equal(latent, latent_of(swd, original, family))
+
+
+def test_alpha_in_the_file_counts_before_the_configuration(swd, load, tiny_models: Path, lora_folder: Path) -> None:
+    source = tiny_models / "loras/swd_flux"
+    state = {}
+    for key, value in load_file(source / "adapter_model.safetensors").items():
+        name = key.removeprefix("base_model.model.")
+        state[f"transformer.{name}"] = value
+        state[f"transformer.{name.rsplit('.lora_', 1)[0]}.alpha"] = torch.tensor(4.0)
+    save_file(state, lora_folder / "own_alpha.safetensors")
+    (lora_folder / "adapter_config.json").write_text(json.dumps({"lora_alpha": 999, "r": 8}))
+    patched, report = apply(swd, load("flux"), "own_alpha.safetensors")
+    (lora_folder / "adapter_config.json").unlink()
+    assert "scale 0.5 from alpha in the file" in report
+    original = apply(swd, load("flux"), "swd_flux/adapter_model.safetensors")[0]
+    assert torch.equal(latent_of(swd, patched, "flux"), latent_of(swd, original, "flux"))
+
+
+def test_without_a_configuration_scale_1_is_assumed_and_said(swd, load, tiny_models: Path, lora_folder: Path) -> None:
+    shutil.copy(tiny_models / "loras/swd_flux/adapter_model.safetensors", lora_folder / "alone.safetensors")
+    _, report = apply(swd, load("flux"), "alone.safetensors")
+    assert "scale 1.0 assumed: no adapter_config.json and no alpha in the file" in report
+
+
+def test_fewer_than_all_is_a_warning_that_names_the_first(
+    swd, load, tiny_models: Path, lora_folder: Path, caplog
+) -> None:
+    state = load_file(tiny_models / "loras/swd_flux/adapter_model.safetensors")
+    for half in "AB":
+        for number in range(5):
+            state[f"base_model.model.transformer_blocks.{90 + number}.attn.to_q.lora_{half}.weight"] = torch.ones(8, 8)
+    save_file(state, lora_folder / "more.safetensors")
+    with caplog.at_level(logging.WARNING, logger="swd"):
+        _, report = apply(swd, load("flux"), "more.safetensors")
+    assert "loaded 43 of 48 pairs" in report
+    assert "NOT loaded: base_model.model.transformer_blocks.90.attn.to_q, " in report
+    assert "and 2 more" in report
+    assert report in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("family", "lora", "first_line", "said"),
+    [
+        (
+            "sd35_medium",
+            "swd_flux",
+            "has another shape than this model.",
+            "looks made for FLUX; the model is SD3.5 Medium",
+        ),
+        (
+            "flux",
+            "swd-medium-6-steps",
+            "has another shape than this model.",
+            "made for SD3.5 Medium; the model is FLUX.1-dev",
+        ),
+        ("sdxl", "swd_flux", "fits this model.", "looks made for FLUX; the model is SDXL"),
+        ("flux", "swd-sdxl", "fits this model.", "looks made for SDXL or SD1.5; the model is FLUX.1-dev"),
+    ],
+)
+def test_a_lora_of_another_family_is_an_error(swd, load, family: str, lora: str, first_line: str, said: str) -> None:
+    with pytest.raises(ValueError, match=r"^lora_name: ") as error:
+        apply(swd, load(family), f"{lora}/adapter_model.safetensors")
+    assert str(error.value).splitlines()[0].endswith(first_line)
+    assert said in str(error.value)
+    assert not load(family).patches
+
+
+def test_two_names_for_one_layer_are_an_error(swd, load, tiny_models: Path, lora_folder: Path) -> None:
+    state = load_file(tiny_models / "loras/swd_flux/adapter_model.safetensors")
+    for half in "AB":
+        key = f"base_model.model.proj_out.lora_{half}.weight"
+        state[f"transformer.proj_out.lora_{half}.weight"] = state[key].clone()
+    save_file(state, lora_folder / "twice.safetensors")
+    with pytest.raises(ValueError, match=r"^lora_name: twice.safetensors has two pairs for one layer\."):
+        apply(swd, load("flux"), "twice.safetensors")
+
+
+@pytest.mark.parametrize("name", ["nowhere.safetensors", "../adapter_model.safetensors", "/etc/passwd", ""])
+def test_only_listed_files_are_opened(swd, load, name: str) -> None:
+    with pytest.raises(ValueError, match=r"^lora_name: .* is not in models/loras\."):
+        apply(swd, load("flux"), name)
+    assert "is not in models/loras." in swd["SWDLoraLoader"].validate_inputs(lora_name=name)
+
+
+def test_a_path_of_another_system_finds_the_file(swd, load) -> None:
+    assert swd["SWDLoraLoader"].validate_inputs(lora_name="swd_flux\\adapter_model.safetensors") is True
+    assert "loaded 43 of 43" in apply(swd, load("flux"), "swd_flux\\adapter_model.safetensors")[1]
+
+
+def test_a_new_configuration_is_noticed(swd, load, tiny_models: Path, lora_folder: Path) -> None:
+    """ComfyUI runs the node again when its fingerprint changes."""
+    folder = lora_folder / "noticed"
+    shutil.copytree(tiny_models / "loras/swd_flux", folder)
+    folder_paths.filename_list_cache.clear()
+    inputs = {"model": None, "lora_name": "noticed/adapter_model.safetensors", "strength_model": 1.0}
+    before = swd["SWDLoraLoader"].fingerprint_inputs(**inputs)
+    assert swd["SWDLoraLoader"].fingerprint_inputs(**inputs) == before
+    (folder / "adapter_config.json").unlink()
+    assert swd["SWDLoraLoader"].fingerprint_inputs(**inputs) != before
+
+
+@pytest.mark.parametrize(
+    ("family", "lora", "steps"),
+    [("sd35_medium", "swd-medium-4-steps", 4), ("sd35_medium", "swd-medium-6-steps", 6), ("flux", "swd_flux", 4),
+     ("sdxl", "swd-sdxl", 4)],
+)  # fmt: skip
+def test_auto_takes_the_schedule_of_the_lora_on_the_model(swd, load, family: str, lora: str, steps: int) -> None:
+    patched, _ = apply(swd, load(family), f"{lora}/adapter_model.safetensors")
+    schedule, sigmas = schedule_of(swd, patched, "auto")
+    assert len(sigmas) == steps + 1
+    assert f"{steps} steps" in schedule.name

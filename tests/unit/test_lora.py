@@ -1,0 +1,246 @@
+"""Reading LoRA files: keys, layers, scales, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig
+from peft.utils.other import get_pattern_key
+from safetensors.torch import save_file
+from swd_pack.swd_core.errors import InputError
+from swd_pack.swd_core.lora.file import LoraFile, read_lora
+from swd_pack.swd_core.lora.layers import find_name, guess_family, parse_layers
+from swd_pack.swd_core.lora.scale import adapter_scale
+
+
+@pytest.mark.parametrize(
+    ("down", "up", "name"),
+    [
+        (
+            "base_model.model.proj_out.lora_A.weight",
+            "base_model.model.proj_out.lora_B.weight",
+            "base_model.model.proj_out",
+        ),
+        (
+            "base_model.model.a.b.lora_A.default.weight",
+            "base_model.model.a.b.lora_B.default.weight",
+            "base_model.model.a.b",
+        ),
+        ("transformer.x.lora_A.weight", "transformer.x.lora_B.weight", "transformer.x"),
+        ("lora_unet_x_y.lora_down.weight", "lora_unet_x_y.lora_up.weight", "lora_unet_x_y"),
+        ("x.to_q_lora.down.weight", "x.to_q_lora.up.weight", "x.to_q"),
+        ("x.to_q.lora.down.weight", "x.to_q.lora.up.weight", "x.to_q"),
+        ("x.lora_linear_layer.down.weight", "x.lora_linear_layer.up.weight", "x"),
+        ("x.lora_A", "x.lora_B", "x"),
+    ],
+)
+def test_both_halves_of_a_pair_are_found_in_every_form(down: str, up: str, name: str) -> None:
+    (layer,) = parse_layers([up, down], "file")
+    assert layer.name == name
+    assert layer.is_pair
+    assert layer.keys == {"down": down, "up": up}
+
+
+def test_other_tensors_of_a_layer_are_told_apart() -> None:
+    keys = ["m.lora_A.weight", "m.lora_B.weight", "m.lora_B.bias", "m.lora_magnitude_vector", "m.alpha",
+            "m.base_layer.bias", "n.weight", "n.bias", "e.lora_embedding_A", "h.hada_w1_a", "odd"]  # fmt: skip
+    layers = {layer.name: layer for layer in parse_layers(keys, "file")}
+    assert sorted(layers["m"].keys) == ["alpha", "bias", "down", "magnitude", "up", "up_bias"]
+    assert sorted(layers["n"].keys) == ["bias", "weight"]
+    assert layers["e"].unsupported == ["e.lora_embedding_A"]
+    assert layers["h"].host_keys == {".hada_w1_a": "h.hada_w1_a"}
+    assert layers["odd"].unsupported == ["odd"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "first_line"),
+    [
+        (["m.lora_A.weight"], "lora_name: file lacks one half of a pair."),
+        (["m.lora_B.weight"], "lora_name: file lacks one half of a pair."),
+        (
+            ["m.lora_A.weight", "m.lora_A.one.weight", "m.lora_B.weight"],
+            "lora_name: file has two tensors for one place.",
+        ),
+    ],
+)
+def test_unsound_key_lists_are_refused(keys: list[str], first_line: str) -> None:
+    with pytest.raises(InputError) as error:
+        parse_layers(keys, "file")
+    assert str(error.value).splitlines()[0] == first_line
+
+
+@pytest.mark.parametrize("prefix", ["base_model.model.", "transformer.", "unet.", "", "base_model.model.transformer."])
+@pytest.mark.parametrize(
+    "known",
+    [
+        "transformer.blocks.0.attn.to_q",
+        "blocks.0.attn.to_q",
+        "lora_unet_blocks_0_attn_to_q",
+        "lycoris_blocks_0_attn_to_q",
+    ],
+)
+def test_a_layer_finds_its_name_in_the_key_map_whatever_its_prefix(prefix: str, known: str) -> None:
+    (layer,) = parse_layers([f"{prefix}blocks.0.attn.to_q.lora_{half}.weight" for half in "AB"], "file")
+    assert layer.module == "blocks.0.attn.to_q"
+    assert find_name(layer, {known}) == known
+    assert find_name(layer, {"something_else"}) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("single_transformer_blocks.0.attn.to_q", "FLUX"),
+        ("double_blocks.0.img_attn.qkv", "FLUX"),
+        ("joint_blocks.0.x_block.attn.qkv", "SD3"),
+        ("transformer_blocks.0.attn2.to_q", "SD3.5 Medium"),
+        ("transformer_blocks.0.attn.to_q", "SD3.5"),
+        ("down_blocks.1.attentions.0.proj_in", "SDXL or SD1.5"),
+        ("layers.0", "an unknown model"),
+    ],
+)
+def test_the_family_is_guessed_for_messages(name: str, family: str) -> None:
+    assert guess_family(parse_layers([f"{name}.lora_A.weight", f"{name}.lora_B.weight"], "file")) == family
+
+
+def lora_file(config: dict | None = None, metadata: dict | None = None) -> LoraFile:
+    return LoraFile("file", {}, metadata or {}, config)
+
+
+@pytest.mark.parametrize(
+    ("config", "module", "rank", "expected"),
+    [
+        ({"lora_alpha": 64, "r": 64}, "a.to_q", 64, 1.0),
+        ({"lora_alpha": 20, "r": 8}, "a.to_q", 8, 2.5),
+        ({"lora_alpha": 20, "r": 16, "use_rslora": True}, "a.to_q", 16, 5.0),
+        ({"lora_alpha": 20, "r": 8, "alpha_pattern": {"to_q": 4}}, "a.to_q", 8, 0.5),
+        ({"lora_alpha": 20, "r": 8, "alpha_pattern": {"to_q": 4}}, "a.add_to_q", 8, 2.5),
+        ({"lora_alpha": 20, "r": 8, "rank_pattern": {"a.to_q": 4}}, "a.to_q", 4, 5.0),
+    ],
+)
+def test_the_scale_follows_the_configuration(config: dict, module: str, rank: int, expected: float) -> None:
+    scale = adapter_scale(lora_file(config))
+    assert scale is not None
+    assert scale.source == "adapter_config.json"
+    assert math.isclose(scale.of(module, rank), expected)
+
+
+def test_patterns_match_as_peft_matches_them() -> None:
+    patterns = {"to_q": 3, r"blocks\.\d+\.ff": 5, "ff.net.2": 7, "^proj_out": 9}
+    scale = adapter_scale(lora_file({"lora_alpha": 1, "r": 1, "alpha_pattern": patterns}))
+    assert scale is not None
+    for module in (
+        "a.to_q",
+        "to_q",
+        "add_to_q",
+        "a.blocks.12.ff",
+        "x.ff.net.2",
+        "x.ff_net_2",
+        "proj_out",
+        "a.proj_out",
+    ):
+        expected = patterns.get(get_pattern_key(patterns, module), LoraConfig(lora_alpha=1).lora_alpha)
+        assert scale.of(module, 1) == expected, module
+
+
+def test_the_scale_may_come_from_metadata() -> None:
+    written_by_diffusers = {"lora_adapter_metadata": json.dumps({"transformer.lora_alpha": 20, "transformer.r": 8})}
+    plain = {"lora_alpha": "20", "r": "8"}
+    for metadata in (written_by_diffusers, plain):
+        scale = adapter_scale(lora_file(metadata=metadata))
+        assert scale is not None
+        assert scale.of("a", 8) == 2.5
+        assert scale.source == "the file's metadata"
+    assert adapter_scale(lora_file(metadata={"format": "pt"})) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "first_line"),
+    [
+        ({"r": 8}, "lora_name: lora_alpha in adapter_config.json cannot be used."),
+        ({"lora_alpha": 0, "r": 8}, "lora_name: lora_alpha in adapter_config.json cannot be used."),
+        ({"lora_alpha": -4, "r": 8}, "lora_name: lora_alpha in adapter_config.json cannot be used."),
+        ({"lora_alpha": 1e9, "r": 8}, "lora_name: lora_alpha in adapter_config.json cannot be used."),
+        ({"lora_alpha": "20", "r": 8}, "lora_name: lora_alpha in adapter_config.json cannot be used."),
+        ({"lora_alpha": 20}, "lora_name: r in adapter_config.json cannot be used."),
+        ({"lora_alpha": 20, "r": True}, "lora_name: r in adapter_config.json cannot be used."),
+        (
+            {"lora_alpha": 20, "r": 8, "rank_pattern": [1]},
+            "lora_name: rank_pattern in adapter_config.json cannot be used.",
+        ),
+        (
+            {"lora_alpha": 20, "r": 8, "alpha_pattern": {"q": "x"}},
+            "lora_name: q in adapter_config.json cannot be used.",
+        ),
+    ],
+)
+def test_a_senseless_configuration_is_refused(config: dict, first_line: str) -> None:
+    with pytest.raises(InputError) as error:
+        adapter_scale(lora_file(config))
+    assert str(error.value).splitlines()[0] == first_line
+
+
+def test_a_configuration_of_another_file_is_refused() -> None:
+    scale = adapter_scale(lora_file({"lora_alpha": 20, "r": 64}))
+    assert scale is not None
+    with pytest.raises(InputError, match=r"^lora_name: adapter_config.json does not belong to this file\."):
+        scale.of("a.to_q", 128)
+
+
+def test_a_safetensors_file_is_read_with_its_metadata_and_the_configuration_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "adapter_model.safetensors"
+    save_file({"m.lora_A.weight": torch.ones(2, 3)}, path, metadata={"format": "pt"})
+    assert read_lora(path, "file").config is None
+    (tmp_path / "adapter_config.json").write_text('{"r": 2}')
+    lora = read_lora(path, "file")
+    assert torch.equal(lora.tensors["m.lora_A.weight"], torch.ones(2, 3))
+    assert (lora.metadata, lora.config) == ({"format": "pt"}, {"r": 2})
+
+
+def _pickle(path: Path) -> None:
+    path.write_bytes(pickle.dumps({"a": 1}))
+
+
+def _torch_save(path: Path) -> None:
+    torch.save({"a": torch.ones(1)}, path)
+
+
+def _truncated(path: Path) -> None:
+    save_file({"m": torch.ones(64)}, path)
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _lying_header(path: Path) -> None:
+    path.write_bytes((2**31).to_bytes(8, "little") + b"{}")
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "first_line"),
+    [
+        ("a.safetensors", _pickle, "lora_name: file is not a safetensors file."),
+        ("a.safetensors", _torch_save, "lora_name: file is not a safetensors file."),
+        ("a.pt", _torch_save, "lora_name: file is not a safetensors file."),
+        ("a.bin", _pickle, "lora_name: file is not a safetensors file."),
+        ("a.safetensors", _truncated, "lora_name: file is damaged."),
+        ("a.safetensors", _lying_header, "lora_name: file is damaged."),
+        ("a.safetensors", lambda path: path.write_bytes(b""), "lora_name: file is damaged."),
+        ("a.safetensors", lambda path: path.write_text("hello " * 10), "lora_name: file is damaged."),
+    ],
+)
+def test_what_is_no_sound_safetensors_file_is_refused(tmp_path: Path, name: str, write, first_line: str) -> None:
+    write(tmp_path / name)
+    with pytest.raises(InputError) as error:
+        read_lora(tmp_path / name, "file")
+    assert str(error.value).splitlines()[0] == first_line
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", '"text"'])
+def test_a_configuration_that_is_no_json_object_is_refused(tmp_path: Path, text: str) -> None:
+    save_file({"m": torch.ones(1)}, tmp_path / "a.safetensors")
+    (tmp_path / "adapter_config.json").write_text(text)
+    with pytest.raises(InputError, match=r"^lora_name: adapter_config.json beside file is not a PEFT configuration\."):
+        read_lora(tmp_path / "a.safetensors", "file")

@@ -1,0 +1,67 @@
+"""The template workflows as files: what ComfyUI's front end and the Registry expect of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomllib
+from comfy_cli.layout_quality import score_workflow
+from comfy_cli.link_integrity import broken_link_findings
+from swd_dev.templates import TEMPLATES, build
+
+PACK = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((PACK / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+FILES = sorted((PACK / "workflows").glob("*.json"))
+
+
+@pytest.fixture(params=FILES, ids=lambda path: path.stem)
+def workflow(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return json.loads(request.param.read_text(encoding="utf-8"))
+
+
+def test_the_files_are_what_the_table_says() -> None:
+    written = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in FILES}
+    assert written == {template.title: build(template) for template in TEMPLATES}
+
+
+def test_every_node_says_where_it_comes_from(workflow: dict[str, Any]) -> None:
+    for node in workflow["nodes"]:
+        if node["type"] == "MarkdownNote":
+            continue
+        properties = node["properties"]
+        assert properties["Node name for S&R"] == node["type"]
+        if "SWD" in node["type"]:
+            assert (properties["cnr_id"], properties["ver"]) == (PROJECT["name"], PROJECT["version"])
+        else:
+            assert properties["cnr_id"] == "comfy-core"
+
+
+def test_every_model_file_has_a_link_and_stands_in_the_note(workflow: dict[str, Any]) -> None:
+    (note,) = (node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "MarkdownNote")
+    links = [(node, link) for node in workflow["nodes"] for link in node["properties"].get("models", [])]
+    assert any(link["directory"] == "loras" for _, link in links)
+    for node, link in links:
+        assert link["name"] in node["widgets_values"]
+        assert link["url"].startswith("https://huggingface.co/")
+        assert link["url"].endswith("/" + link["name"].rsplit("/", 1)[-1])
+        assert link["name"] in note
+        assert link["url"] in note
+
+
+def test_the_settings_are_those_the_loras_were_trained_for(workflow: dict[str, Any]) -> None:
+    values = {node["type"]: node["widgets_values"] for node in workflow["nodes"]}
+    _, control, cfg, denoise, upscale_method = values["SWDSampler"]
+    assert (control, cfg, denoise, upscale_method) == ("randomize", 1.0, 1.0, "bicubic")
+    assert values["SWDLoraLoader"][1] == 1.0
+    if "UNETLoader" in values:
+        assert values["FluxGuidance"] == [4.5]
+
+
+def test_the_links_are_whole_and_run_from_left_to_right(workflow: dict[str, Any]) -> None:
+    assert workflow["version"] == 0.4
+    assert broken_link_findings(workflow) == ([], [])
+    score = score_workflow(workflow)
+    assert (score.overlap_area, score.crossings, score.backward_edges) == (0, 0, 0)
