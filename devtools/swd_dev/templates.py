@@ -148,7 +148,7 @@ def build(template: Template) -> dict[str, Any]:
     )
     graph.add("SaveImage", (2340, 0), (420, 460), inputs=[("images", "IMAGE", (decode, 0))], widgets=["SwD"])
     graph.add(
-        "PreviewAny", (860, -150), (380, 90), [("STRING", "STRING")], [("source", "*", (lora, 1))], title="LoRA report"
+        "PreviewAny", (860, -250), (380, 180), [("STRING", "STRING")], [("source", "*", (lora, 1))], title="LoRA report"
     )
     graph.add("MarkdownNote", (-440, 0), (400, 480), widgets=[_note(template, files)], title="Note: Model links")
     return graph.document(template.title)

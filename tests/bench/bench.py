@@ -105,12 +105,9 @@ def main() -> None:
     before = set(comfy_nodes.NODE_CLASS_MAPPINGS)
     asyncio.run(comfy_nodes.load_custom_node(str(PACK)))
     swd = {name: comfy_nodes.NODE_CLASS_MAPPINGS[name] for name in set(comfy_nodes.NODE_CLASS_MAPPINGS) - before}
-    print(
-        f"{platform.machine()}, {os.cpu_count()} CPUs, torch {torch.__version__}, {torch.get_num_threads()} threads, float32"
-    )
-    print(
-        f"ComfyUI {comfyui_version.__version__}, tiny models, target {options.side} x {options.side} latent pixels, batch 1"
-    )
+    threads = torch.get_num_threads()
+    print(f"{platform.machine()}, {os.cpu_count()} CPUs, torch {torch.__version__}, {threads} threads, float32")
+    print(f"ComfyUI {comfyui_version.__version__}, tiny models, {options.side} x {options.side} latent pixels, batch 1")
     print(f"median of {options.runs} interleaved runs after one warm-up; timer around guider.sample\n")
     print("| preset | lcm at full size / SwD | outside the model, SwD | outside the model, lcm |")
     print("|---|---|---|---|")
