@@ -12,13 +12,19 @@ from ..family import ModelFacts, family_name
 
 LORA_ATTACHMENT = "swd_lora_name"
 
+# These take a latent that is patched already, whatever their code calls patch size.
+_PATCHED_LATENTS = ("Ideogram4", "LTXV", "LTXAV")
+# Kinds of comfy.model_sampling whose noisy latent is not what SwD makes between its stages: a table in other units, or
+# no noise at all.
+_FOREIGN_SAMPLING = ("EDM", "IMG_TO_IMG", "IMG_TO_IMG_FLOW", "ModelSamplingDiscreteEDM", "StableCascadeSampling")
+
 
 def read_facts(base_model: Any) -> ModelFacts:
     """Facts about a `comfy.model_base.BaseModel`."""
     config = base_model.model_config.unet_config
     return ModelFacts(
         family=family_name(_core_class(base_model), config),
-        multiple=_multiple(base_model.diffusion_model, config),
+        multiple=_multiple(base_model, config),
         pixels_per_latent=int(getattr(base_model.latent_format, "spacial_downscale_ratio", 8)),
     )
 
@@ -29,11 +35,13 @@ def _core_class(base_model: Any) -> str:
     return next((c.__name__ for c in classes if c.__module__ == "comfy.model_base"), classes[0].__name__)
 
 
-def _multiple(diffusion_model: Any, config: dict[str, Any]) -> int:
+def _multiple(base_model: Any, config: dict[str, Any]) -> int:
     """Latent pixels that a side should be a multiple of: the halvings of a UNet, the patch of a transformer."""
     if "channel_mult" in config:
         return int(2 ** (len(config["channel_mult"]) - 1))
-    patch = getattr(diffusion_model, "patch_size", None) or config.get("patch_size") or 2
+    if _core_class(base_model) in _PATCHED_LATENTS:
+        return 1
+    patch = getattr(base_model.diffusion_model, "patch_size", None) or config.get("patch_size") or 2
     return int(patch[-1] if isinstance(patch, (tuple, list)) else patch)
 
 
@@ -46,17 +54,25 @@ def sigma_of_timestep(model_sampling: Any, timestep: float) -> float:
     Raises:
         InputError: a kind of model that has no time axis from 0 to 1.
     """
-    if isinstance(model_sampling, comfy.model_sampling.CONST):
+    sampling = comfy.model_sampling
+    kinds = [base.__name__ for base in type(model_sampling).__mro__]
+    if set(kinds) & set(_FOREIGN_SAMPLING):
+        raise _no_timesteps(kinds)
+    if isinstance(model_sampling, sampling.CONST):
         return timestep
-    if isinstance(model_sampling, comfy.model_sampling.COSMOS_RFLOW):
+    if isinstance(model_sampling, sampling.COSMOS_RFLOW):
         top = float(model_sampling.sigma_max)
         return top if timestep >= 1 else min(timestep / (1 - timestep), top)
-    if isinstance(model_sampling, comfy.model_sampling.ModelSamplingDiscrete):
+    # CogVideoX has such a table too, but its latents are not noised the way that EPS does it.
+    if isinstance(model_sampling, sampling.ModelSamplingDiscrete) and isinstance(model_sampling, sampling.EPS):
         return float(model_sampling.sigma(torch.tensor(timestep * 1000.0)))
-    kinds = " + ".join(base.__name__ for base in type(model_sampling).__mro__[1:3])
-    raise InputError(
+    raise _no_timesteps(kinds)
+
+
+def _no_timesteps(kinds: list[str]) -> InputError:
+    return InputError(
         "model: this kind of model has no SwD timesteps.",
-        found=kinds,
+        found=" + ".join(kinds[1:3]),
         allowed="flow models (SD3.5, FLUX, ...) and discrete EPS or V models (SDXL, SD1.5)",
         remedy="use a model of one of these kinds.",
     )

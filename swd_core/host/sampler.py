@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import comfy.samplers
@@ -13,13 +12,10 @@ from torch import Tensor
 from ..errors import InputError
 from ..loop import sample_scalewise
 from ..noise import StageNoise, recover_items
-from ..resize import resize
 from ..schedule import Schedule
-from ..stages import Stage, plan_stages
-from .compat import call_known
-from .conditions import stage_conditions
+from ..stages import plan_stages
 from .facts import read_facts
-from .progress import announce
+from .run import Callback, Run
 
 
 class ScaleWiseSampler(comfy.samplers.KSAMPLER):
@@ -43,7 +39,7 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
         model_wrap: Any,
         sigmas: Tensor,
         extra_args: dict[str, Any],
-        callback: Callable[..., None] | None,
+        callback: Callback | None,
         noise: Tensor,
         latent_image: Tensor | None = None,
         denoise_mask: Tensor | None = None,
@@ -51,109 +47,35 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
     ) -> Tensor:
         """Called by `CFGGuider.inner_sample`; all tensors at the target size, in the model's latent space."""
         check_run(model_wrap, self.schedule, noise)
-        height, width = noise.shape[-2:]
-        stages = plan_stages(self.schedule, sigmas.tolist(), height, width)
+        levels = sigmas.tolist()
+        stages = plan_stages(self.schedule, levels, *noise.shape[-2:])
         seed = extra_args.get("seed") or 0
-        items = recover_items(noise, seed) if self.items is None else self.items
-        run = _Run(model_wrap, sigmas, callback, noise, latent_image, denoise_mask, seed, len(stages))
-        source = StageNoise(seed, items)
-
-        def draw(stage: Stage) -> Tensor:
-            drawn = source.draw((*noise.shape[1:-2], *stage.size)).to(noise.device)
-            # DisableNoise: the latent that came in carries its noise already.
-            return drawn * 0 if stage.index == 0 and not noise.any() else drawn
-
-        with _restored(model_wrap):
-            x0 = sample_scalewise(stages, run.predict, draw, run.renoise, self.upscale_method)
-            return run.finish(x0, source)
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One run of the sampler. Tensors are those of `ScaleWiseSampler.sample`, at the target size."""
-
-    guider: Any
-    sigmas: Tensor
-    callback: Callable[..., None] | None
-    noise: Tensor
-    latent_image: Tensor | None
-    denoise_mask: Tensor | None
-    seed: int
-    steps: int
-
-    @property
-    def model(self) -> Any:
-        return self.guider.inner_model
-
-    @property
-    def target(self) -> tuple[int, int]:
-        height, width = self.noise.shape[-2:]
-        return height, width
-
-    def predict(self, stage: Stage, x: Tensor | None, noise: Tensor) -> Tensor:
-        """One forward pass at a stage, by way of the guider. See `swd_core.loop.Predict`."""
-        announce(f"step {stage.index + 1} of {self.steps} at {stage.width} x {stage.height}")
-        pixels = read_facts(self.model).pixels_per_latent
-        self.guider.conds = stage_conditions(self.guider, stage.size, self.target, pixels)
-        forward = _Forward(stage, x)
-        mask = None if self.denoise_mask is None else resize(self.denoise_mask, stage.size, "area")
-        call_known(
-            self.guider.inner_sample,
-            noise,
-            self._init_latent(stage.size),
-            noise.device,
-            comfy.samplers.KSAMPLER(forward),
-            self.sigmas,
-            mask,
-            self.callback,
-            True,
-            self.seed,
-            latent_shapes=[noise.shape],
+        has_noise = bool(noise.any())
+        run = Run(
+            guider=model_wrap,
+            sigmas=sigmas,
+            callback=callback,
+            noise=noise,
+            init=_unprocessed(model_wrap.inner_model, latent_image),
+            mask=denoise_mask,
+            seed=seed,
+            source=StageNoise(seed, recover_items(noise, seed) if self.items is None else self.items),
+            pixels_per_latent=self.schedule.model.pixels_per_latent,
+            has_noise=has_noise,
+            # At the top of its noise scale a model is to see noise alone; ComfyUI would leave the latent below it.
+            pure_start=has_noise and self.max_denoise(model_wrap, sigmas),
         )
-        assert forward.x0 is not None
-        return forward.x0
-
-    def renoise(self, stage: Stage, noise: Tensor, x0: Tensor) -> Tensor:
-        """The model's own forward process: from a clean latent to the noise level of the stage."""
-        scaled: Tensor = self.model.model_sampling.noise_scaling(self.sigmas[stage.index], noise, x0)
-        return scaled
-
-    def finish(self, x0: Tensor, source: StageNoise) -> Tensor:
-        """The latent that the run ends with: x0, or x0 with noise again where the sigmas do not end in 0."""
-        last = self.sigmas[-1]
-        if last == 0:
-            return x0
-        sampling = self.model.model_sampling
-        noise = source.draw(x0.shape[1:]).to(x0.device)
-        noisy: Tensor = sampling.inverse_noise_scaling(last, sampling.noise_scaling(last, noise, x0))
-        return noisy
-
-    def _init_latent(self, size: tuple[int, int]) -> Tensor | None:
-        """The latent that came in, at the size of a stage and unprocessed, as `inner_sample` expects it."""
-        if self.latent_image is None or not self.latent_image.any():
-            return None if self.latent_image is None else resize(self.latent_image, size, "area")
-        unprocessed: Tensor = self.model.process_latent_out(self.latent_image)
-        return resize(unprocessed, size, "area")
+        with _restored(model_wrap):
+            x0 = sample_scalewise(stages, run.predict, run.draw, run.renoise, self.upscale_method)
+            return run.finish(x0, levels[-1])
 
 
-class _Forward:
-    """A sampler function of exactly one forward pass, for the KSAMPLER of a stage."""
-
-    def __init__(self, stage: Stage, x: Tensor | None) -> None:
-        self.stage = stage
-        self.x = x
-        self.x0: Tensor | None = None
-
-    def __call__(
-        self, model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], callback: Any, disable: bool
-    ) -> Tensor:
-        # At the first stage x is what KSAMPLER made of the latent that came in; later x comes from the loop.
-        x = x if self.x is None else self.x
-        sigma = sigmas[self.stage.index]
-        x0: Tensor = model(x, sigma * x.new_ones([x.shape[0]]), **extra_args)
-        self.x0 = x0
-        callback({"i": self.stage.index, "denoised": x0, "x": x, "sigma": sigma, "sigma_hat": sigma})
-        return x0
+def _unprocessed(model: Any, latent: Tensor | None) -> Tensor | None:
+    # `inner_sample` shifts and scales every latent but an empty one.
+    if latent is None or not latent.any():
+        return latent
+    unprocessed: Tensor = model.process_latent_out(latent)
+    return unprocessed
 
 
 def check_run(guider: Any, schedule: Schedule, noise: Tensor) -> None:

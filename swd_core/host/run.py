@@ -1,0 +1,139 @@
+"""One run of the sampler: the stages of the loop, each through the guider's own `inner_sample`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import comfy.samplers
+from torch import Tensor
+
+from ..noise import StageNoise
+from ..resize import resize
+from ..stages import Stage
+from .compat import call_known
+from .conditions import stage_conditions
+from .hooks import KeyframeStates, read_keyframes, write_keyframes
+from .progress import announce
+
+Callback = Callable[..., None]
+
+# What torch says when tensors of two sizes meet.
+_SIZE_CLASHES = ("must match", "size mismatch", "shapes cannot be multiplied", "invalid for input of size")
+
+
+@dataclass
+class Run:
+    """State of one run.
+
+    `noise` [B, C, [T,] H, W] gives the target's shape and device. `init`: the latent that came in, at the target size
+    and unprocessed as `inner_sample` expects it, or None. `mask`: the denoise mask at the target size, or None.
+    `sigmas`: all of the run, as a tensor on the device; the noise levels that conditions and patches look at.
+    `pure_start`: begin with noise alone, whatever the latent that came in holds.
+    """
+
+    guider: Any
+    sigmas: Tensor
+    callback: Callback | None
+    noise: Tensor
+    init: Tensor | None
+    mask: Tensor | None
+    seed: int
+    source: StageNoise
+    pixels_per_latent: int
+    has_noise: bool
+    pure_start: bool
+    keyframes: KeyframeStates = field(default_factory=list)
+
+    @property
+    def model_sampling(self) -> Any:
+        return self.guider.inner_model.model_sampling
+
+    @property
+    def steps(self) -> int:
+        return len(self.sigmas) - 1
+
+    def draw(self, stage: Stage) -> Tensor:
+        """Fresh noise [B, C, [T,] h, w] for a stage, on the device."""
+        drawn = self.source.draw((*self.noise.shape[1:-2], *stage.size)).to(self.noise.device)
+        # DisableNoise: the latent that came in carries its noise already.
+        return drawn if self.has_noise or stage.index > 0 else drawn * 0
+
+    def renoise(self, stage: Stage, noise: Tensor, x0: Tensor) -> Tensor:
+        """The model's own forward process: from a clean latent to the noise level of the stage."""
+        scaled: Tensor = self.model_sampling.noise_scaling(self.sigmas[stage.index], noise, x0)
+        return scaled
+
+    def predict(self, stage: Stage, x: Tensor | None, noise: Tensor) -> Tensor:
+        """One forward pass at a stage. See `swd_core.loop.Predict`."""
+        announce(f"step {stage.index + 1} of {self.steps} at {stage.width} x {stage.height}")
+        if x is None and self.pure_start:
+            x = self.model_sampling.noise_scaling(self.sigmas[0], noise, noise * 0, True)
+        target = tuple(self.noise.shape[-2:])
+        self.guider.conds = stage_conditions(self.guider, stage.size, target, self.pixels_per_latent)
+        forward = _Forward(self, stage, x)
+        try:
+            call_known(
+                self.guider.inner_sample,
+                noise,
+                None if self.init is None else resize(self.init, stage.size, "area"),
+                noise.device,
+                comfy.samplers.KSAMPLER(forward),
+                self.sigmas,
+                None if self.mask is None else resize(self.mask, stage.size, "area"),
+                self.callback,
+                True,
+                self.seed,
+                latent_shapes=[noise.shape],
+            )
+        except RuntimeError as error:
+            if stage.index > 0 and any(words in str(error) for words in _SIZE_CLASHES):
+                raise _size_clash(stage, error) from error
+            raise
+        assert forward.x0 is not None
+        return forward.x0
+
+    def finish(self, x0: Tensor, last_sigma: float) -> Tensor:
+        """The latent that the run ends with: x0, or x0 with noise again where the sigmas do not end in 0."""
+        if last_sigma == 0:
+            return x0
+        noise = self.source.draw(x0.shape[1:]).to(x0.device)
+        noisy = self.model_sampling.noise_scaling(self.sigmas[-1], noise, x0)
+        finished: Tensor = self.model_sampling.inverse_noise_scaling(self.sigmas[-1], noisy)
+        return finished
+
+
+class _Forward:
+    """A sampler function of exactly one forward pass, for the KSAMPLER of a stage."""
+
+    def __init__(self, run: Run, stage: Stage, x: Tensor | None) -> None:
+        self.run = run
+        self.stage = stage
+        self.x = x
+        self.x0: Tensor | None = None
+
+    def __call__(
+        self, model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], callback: Any, disable: bool
+    ) -> Tensor:
+        # At the first stage x may be what KSAMPLER made of the latent that came in; later x comes from the loop.
+        x = x if self.x is None else self.x
+        sigma = sigmas[self.stage.index]
+        conditions = self.run.guider.conds
+        if self.stage.index > 0:
+            write_keyframes(conditions, self.run.keyframes)
+        x0: Tensor = model(x, sigma * x.new_ones([x.shape[0]]), **extra_args)
+        self.run.keyframes = read_keyframes(conditions)
+        self.x0 = x0
+        callback({"i": self.stage.index, "denoised": x0, "x": x, "sigma": sigma, "sigma_hat": sigma})
+        return x0
+
+
+def _size_clash(stage: Stage, error: RuntimeError) -> RuntimeError:
+    return RuntimeError(
+        f"Something on the model cannot follow the latent as it grows to {stage.width} x {stage.height}.\n"
+        f"Found: {error}\n"
+        "Allowed: patches that keep no tensor of one size from step to step\n"
+        "To do: remove them one by one; Adaptive Projected Guidance works with momentum 0, compiled engines of a fixed "
+        "shape do not work."
+    )
