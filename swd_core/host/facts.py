@@ -13,10 +13,36 @@ from ..family import ModelFacts, family_name
 LORA_ATTACHMENT = "swd_lora_name"
 
 # These take a latent that is patched already, whatever their code calls patch size.
-_PATCHED_LATENTS = ("Ideogram4", "LTXV", "LTXAV")
+_PATCHED_LATENTS = ("Ideogram4", "LTXV", "Lens")
 # Kinds of comfy.model_sampling whose noisy latent is not what SwD makes between its stages: a table in other units, or
 # no noise at all.
 _FOREIGN_SAMPLING = ("EDM", "IMG_TO_IMG", "IMG_TO_IMG_FLOW", "ModelSamplingDiscreteEDM", "StableCascadeSampling")
+# What classes of comfy.model_base work on where that is not a picture that can grow.
+_NO_PICTURES = {
+    "ACEStep": "sound",
+    "LTXAV": "video packed with sound",
+    "MiniMaxH3": "video packed with sound",
+    "SeedVR2": "a video that has to keep the size of the one it restores",
+    "TripoSplat": "points in space",
+}
+
+
+def check_pictures(base_model: Any) -> None:
+    """Refuse a model whose latents have no height and width of their own.
+
+    Raises:
+        InputError
+    """
+    name = _core_class(base_model)
+    sequence = getattr(base_model.latent_format, "latent_dimensions", 2) == 1
+    content = _NO_PICTURES.get(name) or ("a sequence without height and width" if sequence else None)
+    if content:
+        raise InputError(
+            "model: SwD cannot grow the latents of this model.",
+            found=f"{name}: {content}",
+            allowed="models of pictures, and of videos without sound",
+            remedy="use a sampler of the model's own workflow.",
+        )
 
 
 def read_facts(base_model: Any) -> ModelFacts:

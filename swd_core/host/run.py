@@ -12,6 +12,7 @@ from torch import Tensor
 from ..noise import StageNoise
 from ..resize import resize
 from ..stages import Stage
+from .caches import forget_steps
 from .compat import call_known
 from .conditions import stage_conditions
 from .hooks import KeyframeStates, read_keyframes, write_keyframes
@@ -30,7 +31,8 @@ class Run:
     `noise` [B, C, [T,] H, W] gives the target's shape and device. `init`: the latent that came in, at the target size
     and unprocessed as `inner_sample` expects it, or None. `mask`: the denoise mask at the target size, or None.
     `sigmas`: all of the run, as a tensor on the device; the noise levels that conditions and patches look at.
-    `pure_start`: begin with noise alone, whatever the latent that came in holds.
+    `pure_start`: begin with noise alone, whatever the latent that came in holds. `keyframes` and `size`: hook
+    keyframes and size after the last stage.
     """
 
     guider: Any
@@ -45,6 +47,7 @@ class Run:
     has_noise: bool
     pure_start: bool
     keyframes: KeyframeStates = field(default_factory=list)
+    size: tuple[int, int] | None = None
 
     @property
     def model_sampling(self) -> Any:
@@ -72,6 +75,9 @@ class Run:
             x = self.model_sampling.noise_scaling(self.sigmas[0], noise, noise * 0, True)
         target = tuple(self.noise.shape[-2:])
         self.guider.conds = stage_conditions(self.guider, stage.size, target, self.pixels_per_latent)
+        if self.size not in (None, stage.size):
+            forget_steps(self.guider.model_options)
+        self.size = stage.size
         forward = _Forward(self, stage, x)
         try:
             call_known(
@@ -88,7 +94,9 @@ class Run:
                 latent_shapes=[noise.shape],
             )
         except RuntimeError as error:
-            if stage.index > 0 and any(words in str(error) for words in _SIZE_CLASHES):
+            # A stage of the target's size ran into something else, unless earlier ones left it a tensor of theirs.
+            grows = stage.index > 0 or stage.size != target
+            if grows and any(words in str(error) for words in _SIZE_CLASHES):
                 raise _size_clash(stage, error) from error
             raise
         assert forward.x0 is not None
@@ -131,9 +139,9 @@ class _Forward:
 
 def _size_clash(stage: Stage, error: RuntimeError) -> RuntimeError:
     return RuntimeError(
-        f"Something on the model cannot follow the latent as it grows to {stage.width} x {stage.height}.\n"
-        f"Found: {error}\n"
-        "Allowed: patches that keep no tensor of one size from step to step\n"
-        "To do: remove them one by one; Adaptive Projected Guidance works with momentum 0, compiled engines of a fixed "
-        "shape do not work."
+        f"Something on the model or in the prompt cannot follow the latent as it grows to "
+        f"{stage.width} x {stage.height}.\nFound: {error}\n"
+        "Allowed: patches that keep no tensor of one size from step to step, prompts without pictures of one size\n"
+        "To do: remove them one by one. Adaptive Projected Guidance works with momentum 0; compiled engines of a fixed "
+        "shape, the picture of HiDream-E1, VACE frames, and subjects, poses and cameras of Wan do not work."
     )

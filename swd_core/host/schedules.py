@@ -12,7 +12,7 @@ from ..family import ModelFacts
 from ..parse import parse_numbers
 from ..presets import choose_preset
 from ..schedule import SCALES_EXAMPLE, TIMESTEPS_EXAMPLE, Schedule, custom_schedule, preset_schedule
-from .facts import LORA_ATTACHMENT, read_facts, sigma_of_timestep
+from .facts import LORA_ATTACHMENT, check_pictures, read_facts, sigma_of_timestep
 
 
 def schedule_from_preset(model: Any, option: str) -> Schedule:
@@ -38,6 +38,7 @@ def sigmas_tensor(schedule: Schedule) -> Tensor:
 
 
 def _time_axis(model: Any) -> tuple[ModelFacts, Callable[[float], float]]:
+    check_pictures(model.model)
     # Patches such as ModelSamplingDiscrete live on the patcher until the model is loaded.
     model_sampling = model.get_model_object("model_sampling")
     return read_facts(model.model), lambda timestep: sigma_of_timestep(model_sampling, timestep)

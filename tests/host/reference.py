@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -70,28 +71,44 @@ def sample(
     timesteps: Sequence[float],
     size: tuple[int, int],
     noise: Callable[[int, tuple[int, int]], Tensor],
-    negative: Text | None = None,
-    cfg: float = 1.0,
+    guide: Callable[[Callable[[Text], Tensor]], Tensor] | None = None,
     size_condition: tuple[int, int] | None = None,
+    latent: Tensor | None = None,
+    mask: Tensor | None = None,
+    mask_at: Callable[[float, Tensor], Tensor] | None = None,
+    first: int = 0,
 ) -> Tensor:
     """The finished latent [B, C, H, W] as it goes into the VAE, for a target of `size` latent pixels.
 
+    `guide` makes the x0 of a step out of the x0 of several prompts; without it there is one prompt, `text`.
     `size_condition`: what SDXL is told of the picture, (height, width) in image pixels; the target's size if None.
+    `latent` [B, C, H, W]: an encoded picture, for inpainting with `mask` [B, 1, H, W] (1 where it is made anew;
+    `mask_at` may change it by timestep) and for starting at stage `first`.
     """
     size_condition = size_condition or (size[0] * 8, size[1] * 8)
+    scale, shift = VAE_SCALE[family]
+    clean = None if latent is None else (latent - shift) * scale
     # SIGMAS and scheduler tables are float32: the seventh digit counts in the embedding of t.
     timesteps = torch.tensor(timesteps, dtype=torch.float32).tolist()
     x0: Tensor | None = None
-    for timestep, stage in zip(timesteps, stage_sizes(scales, *size, MULTIPLE[family]), strict=True):
-        if x0 is not None and x0.shape[-2:] != stage:
+    plan = list(zip(timesteps, stage_sizes(scales, *size, MULTIPLE[family]), strict=True))[first:]
+    for timestep, stage in plan:
+        kept = None if clean is None else F.interpolate(clean, size=stage, mode="area")
+        if x0 is None:
+            x0 = kept if first else None
+        elif x0.shape[-2:] != stage:
             x0 = F.interpolate(x0, size=stage, mode="bicubic")
-        x = renoise(family, timestep, x0, noise(CHANNELS[family], stage))
-        x0 = predict(family, model, text, timestep, x, size_condition)
-        if negative is not None:
-            without = predict(family, model, negative, timestep, x, size_condition)
-            x0 = without + cfg * (x0 - without)
+        drawn = noise(CHANNELS[family], stage)
+        x = renoise(family, timestep, x0, drawn)
+        if mask is not None:
+            new = F.interpolate(mask, size=stage, mode="area")
+            new = new if mask_at is None else mask_at(timestep, new)
+            x = x * new + renoise(family, timestep, kept, drawn) * (1 - new)
+        x0_of = partial(predict, family, model, timestep, x, size_condition)
+        x0 = x0_of(text) if guide is None else guide(x0_of)
+        if mask is not None:
+            x0 = x0 * new + kept * (1 - new)
     assert x0 is not None
-    scale, shift = VAE_SCALE[family]
     return x0 / scale + shift
 
 
@@ -105,7 +122,7 @@ def renoise(family: str, timestep: float, x0: Tensor | None, noise: Tensor) -> T
     return math.sqrt(abar) * x0 + math.sqrt(1 - abar) * noise
 
 
-def predict(family: str, model: nn.Module, text: Text, timestep: float, x: Tensor, size: tuple[int, int]) -> Tensor:
+def predict(family: str, model: nn.Module, timestep: float, x: Tensor, size: tuple[int, int], text: Text) -> Tensor:
     """The clean latent that the model sees in x."""
     text = text.batch(len(x))
     if family == "sdxl":

@@ -1,0 +1,111 @@
+"""Guiders and guidance functions while the latent grows, each against its own formula in the reference loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from comfy_extras.nodes_custom_sampler import CFGGuider, DualCFGGuider
+from comfy_extras.nodes_perpneg import PerpNegGuider
+from reference import ItemNoise, make_text, sample
+from running import advanced, all_in_one, conditioning, empty_latent, recorded, relative_error
+from torch import Tensor
+
+# Guidance multiplies the rounding of single predictions.
+BAR = 5e-6
+SIZE = (32, 24)
+FAMILIES = {
+    "sd35_large": ("SD3.5 Large, 4 steps", (64, 80, 96, 128), (1.0, 0.8959, 0.7371, 0.6022)),
+    "sdxl": ("SDXL, 4 steps", (64, 80, 96, 128), (1.0, 0.8, 0.6, 0.4)),
+}
+
+
+def texts(family: str) -> tuple[Any, ...]:
+    return tuple(make_text(family, seed=seed) for seed in range(3))
+
+
+def expected(family: str, diffusers_model: Any, guide: Any) -> Tensor:
+    _, scales, timesteps = FAMILIES[family]
+    with torch.inference_mode():
+        return sample(
+            family, diffusers_model(family), texts(family)[0], scales, timesteps, SIZE, ItemNoise(2, (0,)), guide=guide
+        )
+
+
+def check(figure: Any, actual: dict[str, Any], reference: Tensor) -> None:
+    error = relative_error(actual["samples"], reference)
+    figure("relative error", error, BAR)
+    assert error <= BAR
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_cfg_with_a_negative_prompt(swd, load, diffusers_model, figure, family: str) -> None:
+    first, second, _ = texts(family)
+    reference = expected(family, diffusers_model, lambda x0: x0(second) + 2.5 * (x0(first) - x0(second)))
+    model, calls = recorded(load(family))
+    positive, negative = conditioning(family, first), conditioning(family, second)
+    guider = CFGGuider.execute(model=model, positive=positive, negative=negative, cfg=2.5).result[0]
+    preset, latent = FAMILIES[family][0], empty_latent(family, SIZE)
+    check(figure, advanced(swd, model, positive, latent, 2, preset, guider=guider), reference)
+    assert sum(call.shape[0] for call in calls) == 2 * 4, "two forward passes a stage"
+    check(figure, all_in_one(swd, model, positive, latent, 2, preset, negative=negative, cfg=2.5), reference)
+
+
+@pytest.mark.parametrize("style", ["regular", "nested"])
+def test_dual_cfg(swd, load, diffusers_model, figure, style: str) -> None:
+    family = "sd35_large"
+    first, second, third = texts(family)
+
+    def guide(x0: Any) -> Tensor:
+        one, two, negative = x0(first), x0(second), x0(third)
+        if style == "nested":
+            inner = two + 2.0 * (one - two)
+            return negative + 1.5 * (inner - negative)
+        return negative + 1.5 * (two - negative) + 2.0 * (one - two)
+
+    model = load(family)
+    guider = DualCFGGuider.execute(
+        model=model, cond1=conditioning(family, first), cond2=conditioning(family, second),
+        negative=conditioning(family, third), cfg_conds=2.0, cfg_cond2_negative=1.5, style=style,
+    ).result[0]  # fmt: skip
+    result = advanced(swd, model, None, empty_latent(family, SIZE), 2, FAMILIES[family][0], guider=guider)
+    check(figure, result, expected(family, diffusers_model, guide))
+
+
+def test_perp_neg(swd, load, diffusers_model, figure) -> None:
+    """Perp-Neg (arXiv 2304.04968): only the part of the negative that is at right angles to the positive counts."""
+    family = "sd35_large"
+    first, second, third = texts(family)
+
+    def guide(x0: Any) -> Tensor:
+        empty = x0(third)
+        positive, negative = x0(first) - empty, x0(second) - empty
+        across = negative - (negative * positive).sum() / positive.norm() ** 2 * positive
+        return empty + 2.0 * (positive - 0.8 * across)
+
+    model = load(family)
+    guider = PerpNegGuider.execute(
+        model=model, positive=conditioning(family, first), negative=conditioning(family, second),
+        empty_conditioning=conditioning(family, third), cfg=2.0, neg_scale=0.8,
+    ).result[0]  # fmt: skip
+    result = advanced(swd, model, None, empty_latent(family, SIZE), 2, FAMILIES[family][0], guider=guider)
+    check(figure, result, expected(family, diffusers_model, guide))
+
+
+def test_functions_before_and_after_cfg(swd, load, diffusers_model, figure) -> None:
+    family = "sd35_large"
+    first, second, _ = texts(family)
+    model = load(family).clone()
+    model.set_model_sampler_pre_cfg_function(lambda args: [args["conds_out"][0] * 0.9, *args["conds_out"][1:]])
+    model.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * 0.8 + args["uncond_denoised"] * 0.2)
+    result = all_in_one(
+        swd, model, conditioning(family, first), empty_latent(family, SIZE), 2, FAMILIES[family][0],
+        negative=conditioning(family, second), cfg=2.0,
+    )  # fmt: skip
+
+    def guide(x0: Any) -> Tensor:
+        positive, negative = x0(first) * 0.9, x0(second)
+        return (negative + 2.0 * (positive - negative)) * 0.8 + negative * 0.2
+
+    check(figure, result, expected(family, diffusers_model, guide))
