@@ -17,3 +17,7 @@ def call_known(function: Callable[..., T], *args: Any, **optional: Any) -> T:
     """
     known = inspect.signature(function).parameters
     return function(*args, **{name: value for name, value in optional.items() if name in known})
+
+
+def no_callback(*arguments: object) -> None:
+    """Stands in where a caller gave no callback: up to 0.27.0 KSAMPLER hands None on to the sampler function."""

@@ -63,22 +63,15 @@ class Run:
         # DisableNoise: the latent that came in carries its noise already.
         return drawn if self.has_noise or stage.index > 0 else drawn * 0
 
-    def renoise(self, stage: Stage, noise: Tensor, x0: Tensor) -> Tensor:
-        """The model's own forward process: from a clean latent to the noise level of the stage."""
-        scaled: Tensor = self.model_sampling.noise_scaling(self.sigmas[stage.index], noise, x0)
-        return scaled
-
-    def predict(self, stage: Stage, x: Tensor | None, noise: Tensor) -> Tensor:
+    def predict(self, stage: Stage, clean: Tensor | None, noise: Tensor) -> Tensor:
         """One forward pass at a stage. See `swd_core.loop.Predict`."""
         announce(f"step {stage.index + 1} of {self.steps} at {stage.width} x {stage.height}")
-        if x is None and self.pure_start:
-            x = self.model_sampling.noise_scaling(self.sigmas[0], noise, noise * 0, True)
         target = tuple(self.noise.shape[-2:])
         self.guider.conds = stage_conditions(self.guider, stage.size, target, self.pixels_per_latent)
         if self.size not in (None, stage.size):
             forget_steps(self.guider.model_options)
         self.size = stage.size
-        forward = _Forward(self, stage, x)
+        forward = _Forward(self, stage, clean)
         try:
             call_known(
                 self.guider.inner_sample,
@@ -115,18 +108,18 @@ class Run:
 class _Forward:
     """A sampler function of exactly one forward pass, for the KSAMPLER of a stage."""
 
-    def __init__(self, run: Run, stage: Stage, x: Tensor | None) -> None:
+    def __init__(self, run: Run, stage: Stage, clean: Tensor | None) -> None:
         self.run = run
         self.stage = stage
-        self.x = x
+        self.clean = clean
         self.x0: Tensor | None = None
 
     def __call__(
         self, model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], callback: Any, disable: bool
     ) -> Tensor:
-        # At the first stage x may be what KSAMPLER made of the latent that came in; later x comes from the loop.
-        x = x if self.x is None else self.x
         sigma = sigmas[self.stage.index]
+        # The model's noise is the stage's, unless a wrapper (FreeNoise of context windows) has rearranged it.
+        x = self._noised(x, sigma, model.noise)
         conditions = self.run.guider.conds
         if self.stage.index > 0:
             write_keyframes(conditions, self.run.keyframes)
@@ -135,6 +128,18 @@ class _Forward:
         self.x0 = x0
         callback({"i": self.stage.index, "denoised": x0, "x": x, "sigma": sigma, "sigma_hat": sigma})
         return x0
+
+    def _noised(self, x: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+        """The noisy latent of the stage, by the model's own forward process.
+
+        `x`: what KSAMPLER made of the latent that came in, which is what an img2img run starts from.
+        """
+        scaling = self.run.model_sampling.noise_scaling
+        if self.clean is not None:
+            x = scaling(sigma, noise, self.clean)
+        elif self.run.pure_start:
+            x = scaling(sigma, noise, noise * 0, True)
+        return x
 
 
 def _size_clash(stage: Stage, error: RuntimeError) -> RuntimeError:

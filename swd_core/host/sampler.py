@@ -66,7 +66,7 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
             pure_start=has_noise and self.max_denoise(model_wrap, sigmas),
         )
         with _restored(model_wrap):
-            x0 = sample_scalewise(stages, run.predict, run.draw, run.renoise, self.upscale_method)
+            x0 = sample_scalewise(stages, run.predict, run.draw, self.upscale_method)
             return run.finish(x0, levels[-1])
 
 

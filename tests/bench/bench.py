@@ -19,11 +19,11 @@ from typing import Any
 
 PACK = Path(__file__).resolve().parents[2]
 TINY = Path(os.environ["SWD_TINY_MODELS"])
-sys.path[:0] = [os.environ["COMFYUI_PATH"], str(PACK / "devtools"), str(PACK / "tests/host")]
+sys.path[:0] = [str(PACK / "devtools"), str(PACK / "tests/host")]
 
-import comfy.cli_args  # noqa: E402
+from swd_dev.tiny.comfyui import use_comfyui  # noqa: E402
 
-comfy.cli_args.args.cpu = True
+use_comfyui(Path(os.environ["COMFYUI_PATH"]))
 
 import comfy.samplers  # noqa: E402
 import comfyui_version  # noqa: E402

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
-import comfy.cli_args
 import pytest
+from swd_dev.tiny.comfyui import use_comfyui
 
-comfy.cli_args.args.cpu = True
+use_comfyui(Path(os.environ["COMFYUI_PATH"]))
 
 import folder_paths  # noqa: E402
 import torch  # noqa: E402

@@ -80,24 +80,23 @@ def test_an_unknown_method_is_refused() -> None:
         resize(torch.zeros(1, 4, 2, 2), (4, 4), "lanczos")
 
 
-def test_the_loop_predicts_then_upscales_then_adds_noise() -> None:
-    """With a model that knows the answer, the input of each stage can be written down by hand."""
-    stages = [Stage(0, 2, 2, 1.0), Stage(1, 4, 4, 0.5)]
+def test_the_loop_predicts_then_upscales_then_noises() -> None:
+    """With a model that answers 10, 11, ... the input of each stage can be written down by hand."""
+    stages = [Stage(0, 2, 2, 1.0), Stage(1, 4, 4, 0.5), Stage(2, 4, 6, 0.25)]
+    noise = {stage.index: torch.full((1, 1, *stage.size), float(stage.index)) for stage in stages}
     seen: list[tuple[Stage, torch.Tensor | None, torch.Tensor]] = []
-    noise = {0: torch.full((1, 1, 2, 2), 3.0), 1: torch.full((1, 1, 4, 4), 7.0)}
 
-    def predict(stage: Stage, x: torch.Tensor | None, drawn: torch.Tensor) -> torch.Tensor:
-        seen.append((stage, x, drawn))
+    def predict(stage: Stage, clean: torch.Tensor | None, drawn: torch.Tensor) -> torch.Tensor:
+        seen.append((stage, clean, drawn))
         return torch.full((1, 1, *stage.size), 10.0 + stage.index)
 
-    result = sample_scalewise(
-        stages, predict, lambda stage: noise[stage.index], lambda stage, n, x0: (1 - stage.sigma) * x0 + stage.sigma * n
-    )
+    result = sample_scalewise(stages, predict, lambda stage: noise[stage.index])
     assert [stage for stage, _, _ in seen] == stages
     assert seen[0][1] is None
-    assert torch.equal(seen[1][1], torch.full((1, 1, 4, 4), 0.5 * 10.0 + 0.5 * 7.0))
-    assert all(torch.equal(drawn, noise[stage.index]) for stage, _, drawn in seen)
-    assert torch.equal(result, torch.full((1, 1, 4, 4), 11.0))
+    assert torch.equal(seen[1][1], torch.full((1, 1, 4, 4), 10.0))
+    assert torch.allclose(seen[2][1], torch.full((1, 1, 4, 6), 11.0))
+    assert all(drawn is noise[stage.index] for stage, _, drawn in seen)
+    assert torch.equal(result, torch.full((1, 1, 4, 6), 12.0))
 
 
 def test_the_core_needs_no_comfyui(pack: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -16,3 +17,5 @@ def use_comfyui(root: Path) -> None:
     import comfy.cli_args
 
     comfy.cli_args.args.cpu = True
+    # First, as in main.py: up to 0.24.1 the import of ComfyUI's `nodes` hides this package behind comfy/utils.py.
+    importlib.import_module("utils.extra_config")
