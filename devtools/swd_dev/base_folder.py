@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .paths import DEVTOOLS
 
-MODEL_KINDS = ("checkpoints", "diffusion_models", "loras", "vae", "text_encoders")
+MODEL_KINDS = ("checkpoints", "diffusion_models", "loras", "vae", "text_encoders", "controlnet")
 FOLDERS = ("custom_nodes", "input", "models", "output", "temp", "user")
 DEV_NODES = DEVTOOLS / "swd_dev" / "tiny" / "comfy_nodes"
 NOT_COPIED = (".git", "__pycache__", "devtools", "tests", ".venv", ".*_cache")

@@ -10,7 +10,7 @@ import pytest
 import tomllib
 from comfy_cli.layout_quality import score_workflow
 from comfy_cli.link_integrity import broken_link_findings
-from swd_dev.templates import TEMPLATES, build
+from swd_dev.templates.catalogue import all_templates
 
 PACK = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((PACK / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -24,7 +24,7 @@ def workflow(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def test_the_files_are_what_the_table_says() -> None:
     written = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in FILES}
-    assert written == {template.title: build(template) for template in TEMPLATES}
+    assert written == all_templates()
 
 
 def test_every_node_says_where_it_comes_from(workflow: dict[str, Any]) -> None:
@@ -54,7 +54,9 @@ def test_every_model_file_has_a_link_and_stands_in_the_note(workflow: dict[str, 
 def test_the_settings_are_those_the_loras_were_trained_for(workflow: dict[str, Any]) -> None:
     values = {node["type"]: node["widgets_values"] for node in workflow["nodes"]}
     _, control, cfg, denoise, upscale_method = values["SWDSampler"]
-    assert (control, cfg, denoise, upscale_method) == ("randomize", 1.0, 1.0, "bicubic")
+    assert (control, cfg, upscale_method) == ("randomize", 1.0, "bicubic")
+    starts_from_a_picture = "VAEEncode" in values and "SetLatentNoiseMask" not in values
+    assert denoise < 1 if starts_from_a_picture else denoise == 1.0
     assert values["SWDLoraLoader"][1] == 1.0
     if "UNETLoader" in values:
         assert values["FluxGuidance"] == [4.5]

@@ -74,6 +74,8 @@ FILES: dict[str, Callable[[], StateDict]] = {
     "vae/sdxl_vae.safetensors": partial(_vae, SDXL_LATENT),
 }
 
+CONTROLS = {"controlnet/sd3.5_large_controlnet_canny.safetensors": "sd35"}
+
 LORAS: dict[str, Callable[[Path], None]] = {
     "loras/swd-medium-6-steps": partial(write_lora, "sd35_medium", seed=701, rank=8, alpha=20),
     "loras/swd-medium-4-steps": partial(write_lora, "sd35_medium", seed=702, rank=8, alpha=20),
@@ -84,13 +86,20 @@ LORAS: dict[str, Callable[[Path], None]] = {
 
 
 def write_all(out: Path, comfyui: Path) -> None:
-    """Write every file of ``FILES`` and every folder of ``LORAS`` below ``out``; ``comfyui`` is ComfyUI's folder."""
+    """Write the files and folders of all tables below ``out``; ``comfyui`` is ComfyUI's folder."""
     use_comfyui(comfyui)
     for name, make in FILES.items():
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({key: value.contiguous() for key, value in make().items()}, path, metadata={"format": "pt"})
         print(f"{name}  {path.stat().st_size / 1e6:.1f} MB", flush=True)
+    # Needs ComfyUI at import, which `use_comfyui` has made possible only now.
+    from swd_dev.tiny.control import write_control
+
+    for name, kind in CONTROLS.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        write_control(kind, out / name)
+        print(f"{name}  {(out / name).stat().st_size / 1e6:.1f} MB", flush=True)
     for name, write in LORAS.items():
         write(out / name)
         size = (out / name / "adapter_model.safetensors").stat().st_size

@@ -1,0 +1,37 @@
+"""Where the model files of the templates come from."""
+
+from __future__ import annotations
+
+from swd_dev.graph import File
+
+HUB = "https://huggingface.co"
+_SD35 = f"{HUB}/Comfy-Org/stable-diffusion-3.5-fp8/resolve/main"
+_TEXT = f"{HUB}/comfyanonymous/flux_text_encoders/resolve/main"
+_CONTROL = f"{HUB}/Comfy-Org/stable-diffusion-3.5-controlnets_ComfyUI_repackaged/resolve/main/split_files/controlnet"
+
+
+def _file(directory: str, folder_url: str, name: str, size: str) -> File:
+    return File(name, directory, f"{folder_url}/{name}", size)
+
+
+def lora(repository: str) -> File:
+    """The LoRA of a hub repository.
+
+    Every repository calls its file adapter_model.safetensors: a folder each keeps them and their settings apart.
+    """
+    url = f"{HUB}/yresearch/{repository}/resolve/main/adapter_model.safetensors"
+    return File(f"{repository}/adapter_model.safetensors", "loras", url, "")
+
+
+MEDIUM = _file("checkpoints", _SD35, "sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors", "11 GB")
+LARGE = _file("checkpoints", _SD35, "sd3.5_large_fp8_scaled.safetensors", "15 GB")
+SDXL = _file(
+    "checkpoints", f"{HUB}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main", "sd_xl_base_1.0.safetensors", "7 GB"
+)
+FLUX = _file("diffusion_models", f"{HUB}/Comfy-Org/flux1-dev/resolve/main", "flux1-dev.safetensors", "24 GB")
+CLIP_L = _file("text_encoders", _TEXT, "clip_l.safetensors", "0.2 GB")
+T5 = _file("text_encoders", _TEXT, "t5xxl_fp16.safetensors", "10 GB")
+AE = _file(
+    "vae", f"{HUB}/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files/vae", "ae.safetensors", "0.3 GB"
+)
+CANNY = _file("controlnet", _CONTROL, "sd3.5_large_controlnet_canny.safetensors", "9 GB")
