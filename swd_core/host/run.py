@@ -29,10 +29,10 @@ class Run:
     """State of one run.
 
     `noise` [B, C, [T,] H, W] gives the target's shape and device. `init`: the latent that came in, at the target size
-    and unprocessed as `inner_sample` expects it, or None. `mask`: the denoise mask at the target size, or None.
-    `sigmas`: all of the run, as a tensor on the device; the noise levels that conditions and patches look at.
-    `pure_start`: begin with noise alone, whatever the latent that came in holds. `keyframes` and `size`: hook
-    keyframes and size after the last stage.
+    and unprocessed as `inner_sample` expects it, or None for an empty one. `mask`: the denoise mask at the target
+    size, or None. `sigmas`: all of the run, as a tensor on the device; the noise levels that conditions and patches
+    look at. `pure_start`: begin with noise alone, whatever the latent that came in holds. `keyframes` and `size`:
+    hook keyframes and size after the last stage.
     """
 
     guider: Any
@@ -76,7 +76,7 @@ class Run:
             call_known(
                 self.guider.inner_sample,
                 noise,
-                None if self.init is None else resize(self.init, stage.size, "area"),
+                noise * 0 if self.init is None else resize(self.init, stage.size, "area"),
                 noise.device,
                 comfy.samplers.KSAMPLER(forward),
                 self.sigmas,

@@ -71,9 +71,9 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
 
 
 def _unprocessed(model: Any, latent: Tensor | None) -> Tensor | None:
-    # `inner_sample` shifts and scales every latent but an empty one.
+    """A latent as it was before `inner_sample` shifted and scaled it; None for an empty one."""
     if latent is None or not latent.any():
-        return latent
+        return None
     unprocessed: Tensor = model.process_latent_out(latent)
     return unprocessed
 
