@@ -36,6 +36,17 @@ class LoraPatches:
     left_out: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Source:
+    """What the layers of one file have in common. `fits`: a few words for messages on what the file seems made for."""
+
+    name: str
+    tensors: Mapping[str, Tensor]
+    settings: AdapterScale | None
+    weights: Mapping[str, Tensor]
+    fits: str
+
+
 def build_patches(lora: LoraFile, base_model: Any, family: str) -> LoraPatches:
     """The patches that bring a LoRA file onto a `BaseModel`.
 
@@ -56,16 +67,15 @@ def build_patches(lora: LoraFile, base_model: Any, family: str) -> LoraPatches:
             allowed=f"a LoRA for {family}",
             remedy="load the LoRA that was made for this model.",
         )
-    settings = adapter_scale(lora)
-    result = LoraPatches(total=len(adapters), scale_source=_scale_source(layers, settings))
-    weights = base_model.state_dict()
+    source = _Source(lora.name, tensors, adapter_scale(lora), base_model.state_dict(), fits)
+    result = LoraPatches(total=len(adapters), scale_source=_scale_source(layers, source.settings))
     for layer in layers:
         name = names[layer.name]
         if name is None:
             result.left_out.append(layer.name)
-            continue
-        _check_shape(layer, tensors, key_map[name], weights, lora.name, fits)
-        _add_layer(result, layer, name, key_map[name], tensors, settings, weights, lora.name)
+        else:
+            _check_shape(source, layer, key_map[name])
+            _add_layer(result, source, layer, name, key_map[name])
     return result
 
 
@@ -75,36 +85,24 @@ def _scale_source(layers: list[Layer], settings: AdapterScale | None) -> str:
     return f"from {settings.source}" if settings else "assumed: no adapter_config.json and no alpha in the file"
 
 
-def _add_layer(
-    result: LoraPatches,
-    layer: Layer,
-    name: str,
-    target: Target,
-    tensors: Mapping[str, Tensor],
-    settings: AdapterScale | None,
-    weights: Mapping[str, Tensor],
-    lora_name: str,
-) -> None:
+def _add_layer(result: LoraPatches, source: _Source, layer: Layer, name: str, target: Target) -> None:
+    tensors = source.tensors
     state = {name + suffix: tensors[key] for suffix, key in layer.host_keys.items()}
     scale = 1.0
     if layer.is_pair:
-        down = tensors[layer.keys["down"]]
-        rank = down.shape[0]
-        if "alpha" in layer.keys:
-            scale = tensors[layer.keys["alpha"]].item() / rank
-        elif settings:
-            scale = settings.of(layer.module, rank)
-        state[f"{name}.lora_up.weight"] = tensors[layer.keys["up"]]
-        state[f"{name}.lora_down.weight"] = down
-        state[f"{name}.alpha"] = torch.tensor(scale * rank, dtype=torch.float64)
+        rank = tensors[layer.keys["down"]].shape[0]
+        scale = _scale(source, layer, rank)
         result.scales.add(scale)
+        state[f"{name}.lora_up.weight"] = tensors[layer.keys["up"]]
+        state[f"{name}.lora_down.weight"] = tensors[layer.keys["down"]]
+        state[f"{name}.alpha"] = torch.tensor(scale * rank, dtype=torch.float64)
     patches = comfy.lora.load_lora(state, {name: target}, log_missing=False)
     if "magnitude" in layer.keys and target in patches:
         patches[target] = _as_dora(patches[target], tensors[layer.keys["magnitude"]])
         _count(result, "DoRA magnitudes")
     if patches.keys() & result.patches.keys():
         raise InputError(
-            f"lora_name: {lora_name} has two pairs for one layer.",
+            f"lora_name: {source.name} has two pairs for one layer.",
             found=f"{layer.name} and another name of {_weight_key(target)}",
             allowed="one adapter in a file",
             remedy="save one adapter alone.",
@@ -112,32 +110,36 @@ def _add_layer(
     result.loaded += target in patches
     result.left_out += layer.unsupported
     result.patches.update(patches)
-    _add_whole(result, layer, target, tensors, scale, weights)
+    _add_whole(result, source, layer, target, scale)
 
 
-def _add_whole(
-    result: LoraPatches,
-    layer: Layer,
-    target: Target,
-    tensors: Mapping[str, Tensor],
-    scale: float,
-    weights: Mapping[str, Tensor],
-) -> None:
+def _scale(source: _Source, layer: Layer, rank: int) -> float:
+    if "alpha" in layer.keys:
+        return float(source.tensors[layer.keys["alpha"]]) / rank
+    return source.settings.of(layer.module, rank) if source.settings else 1.0
+
+
+def _add_whole(result: LoraPatches, source: _Source, layer: Layer, target: Target, scale: float) -> None:
     """Tensors that PEFT trains beside the pairs: biases of B, whole weights and biases (bias=, modules_to_save=)."""
-    places = {"up_bias": _bias_of(target), "bias": _bias_of(target), "weight": target}
-    kinds = {"up_bias": "biases of B", "bias": "biases", "weight": "whole weights"}
-    for role in places.keys() & layer.keys.keys():
-        key, place = layer.keys[role], places[role]
-        if _weight_key(place) not in weights:
+    places = (
+        ("up_bias", "biases of B", _bias_of(target)),
+        ("bias", "biases", _bias_of(target)),
+        ("weight", "whole weights", target),
+    )
+    for role, kind, place in places:
+        key = layer.keys.get(role)
+        if key is None:
+            continue
+        if _weight_key(place) not in source.weights:
             result.left_out.append(key)
-        elif role == "up_bias":
-            result.patches[place] = ("diff", (scale * tensors[key],))
-            _count(result, kinds[role])
+            continue
+        if role == "up_bias":
+            result.patches[place] = ("diff", (scale * source.tensors[key],))
         else:
             # ComfyUI applies the function of a place (a swap of halves) to a "diff" but not to a "set".
             swap = place[2] if isinstance(place, tuple) and len(place) > 2 else _same
-            result.patches[place[:2] if isinstance(place, tuple) else place] = ("set", (swap(tensors[key]),))
-            _count(result, kinds[role])
+            result.patches[place[:2] if isinstance(place, tuple) else place] = ("set", (swap(source.tensors[key]),))
+        _count(result, kind)
 
 
 def _same(tensor: Tensor) -> Tensor:
@@ -163,27 +165,28 @@ def _weight_key(target: Target) -> str:
     return target[0] if isinstance(target, tuple) else target
 
 
-def _check_shape(
-    layer: Layer,
-    tensors: Mapping[str, Tensor],
-    target: Target,
-    weights: Mapping[str, Tensor],
-    file_name: str,
-    fits: str,
-) -> None:
-    weight = weights.get(_weight_key(target))
-    # Packed integer weights of quantised models do not show the shape of their layer.
-    if not layer.is_pair or ".reshape_weight" in layer.host_keys or weight is None or not weight.is_floating_point():
+def _check_shape(source: _Source, layer: Layer, target: Target) -> None:
+    if not layer.is_pair or ".reshape_weight" in layer.host_keys:
         return
-    up, down = tensors[layer.keys["up"]], tensors[layer.keys["down"]]
+    up, down = source.tensors[layer.keys["up"]], source.tensors[layer.keys["down"]]
+    if up.ndim < 2 or down.ndim < 2 or not up.shape[1] == down.shape[0] > 0:
+        raise _wrong_shape(source, f"{layer.name}: B {list(up.shape)} and A {list(down.shape)} do not multiply")
+    weight = source.weights.get(_weight_key(target))
+    # Packed integer weights of quantised models do not show the shape of their layer.
+    if weight is None or not weight.is_floating_point():
+        return
     rows, columns = weight.shape[0], math.prod(weight.shape[1:])
     if isinstance(target, tuple) and target[1] is not None:
         rows = target[1][2]
-    if (up.shape[0], math.prod(down.shape[1:])) == (rows, columns) and up.shape[1] == down.shape[0] > 0:
-        return
-    raise InputError(
-        f"lora_name: {file_name} has another shape than this model.",
-        found=f"{layer.name}: B {list(up.shape)} and A {list(down.shape)} for a weight of {rows} x {columns}; {fits}",
+    if (up.shape[0], math.prod(down.shape[1:])) != (rows, columns):
+        shapes = f"B {list(up.shape)} and A {list(down.shape)} for a weight of {rows} x {columns}"
+        raise _wrong_shape(source, f"{layer.name}: {shapes}; {source.fits}")
+
+
+def _wrong_shape(source: _Source, found: str) -> InputError:
+    return InputError(
+        f"lora_name: {source.name} has another shape than this model.",
+        found=found,
         allowed="B [rows, rank] and A [rank, columns]",
         remedy="load the LoRA that was made for this model.",
     )

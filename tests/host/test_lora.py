@@ -227,6 +227,31 @@ def test_a_lora_of_another_family_is_an_error(swd, load, family: str, lora: str,
     assert not load(family).patches
 
 
+@pytest.mark.parametrize(
+    ("shape_a", "shape_b", "said"),
+    [
+        ((0, 256), (64, 0), "B [64, 0] and A [0, 256] do not multiply"),
+        ((8, 256), (64, 4), "B [64, 4] and A [8, 256] do not multiply"),
+        ((8,), (64,), "B [64] and A [8] do not multiply"),
+        ((8, 256), (63, 8), "B [63, 8] and A [8, 256] for a weight of 64 x 256"),
+        ((8, 255), (64, 8), "B [64, 8] and A [8, 255] for a weight of 64 x 256"),
+    ],
+)
+def test_halves_of_a_wrong_shape_are_an_error_and_nothing_is_half_applied(
+    swd, load, tiny_models: Path, lora_folder: Path, shape_a: tuple[int, ...], shape_b: tuple[int, ...], said: str
+) -> None:
+    state = load_file(tiny_models / "loras/swd_flux/adapter_model.safetensors")
+    state["base_model.model.proj_out.lora_A.weight"] = torch.ones(shape_a)
+    state["base_model.model.proj_out.lora_B.weight"] = torch.ones(shape_b)
+    save_file(state, lora_folder / "shapes.safetensors")
+    with pytest.raises(
+        ValueError, match=r"^lora_name: shapes.safetensors has another shape than this model\."
+    ) as error:
+        apply(swd, load("flux"), "shapes.safetensors")
+    assert said in str(error.value)
+    assert not load("flux").patches
+
+
 def test_two_names_for_one_layer_are_an_error(swd, load, tiny_models: Path, lora_folder: Path) -> None:
     state = load_file(tiny_models / "loras/swd_flux/adapter_model.safetensors")
     for half in "AB":
