@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from PIL import Image
@@ -30,6 +31,7 @@ NODES = {
         ["LATENT"],
     ),
     "SWDLatentUpscale": (["samples", "scale_by", "upscale_method"], ["LATENT"]),
+    "SWDSchedulePlot": (["height", "schedule", "width"], ["IMAGE"]),
     "SWDLoraLoader": (["lora_name", "model", "strength_model"], ["MODEL", "STRING"]),
 }
 
@@ -144,6 +146,19 @@ def test_a_wrong_schedule_reaches_the_user_as_one_sentence(client: ComfyClient, 
     assert result.status == "error"
     assert "scales: they must not fall." in result.error
     assert client.run(small(TEXT_TO_IMAGE, object_info)).status == "success", "the next prompt works as before"
+
+
+def test_the_schedule_plot_shows_in_its_node(client: ComfyClient, object_info) -> None:
+    prompt = small(TEXT_TO_IMAGE, object_info)
+    (schedule,) = (key for key, entry in prompt.items() if entry["class_type"] == "SWDScaleSchedule")
+    inputs = {"schedule": [schedule, 0], "width": 832, "height": 1216}
+    prompt["plot"] = {"class_type": "SWDSchedulePlot", "inputs": inputs}
+    result = client.run(prompt)
+    assert result.status == "success", result.error
+    (image,) = client.history(result.prompt_id)["outputs"]["plot"]["images"]
+    plot = Image.open(io.BytesIO(client.request("/view?" + urlencode(image))))
+    assert plot.size == (960, 600)
+    assert len(plot.convert("RGB").getcolors(960 * 600) or []) > 50
 
 
 def test_an_unknown_lora_is_refused_before_anything_runs(client: ComfyClient, object_info) -> None:
