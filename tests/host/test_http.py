@@ -78,11 +78,11 @@ def node(prompt: dict[str, Any], class_type: str) -> dict[str, Any]:
 def test_an_unmodified_comfyui_finds_the_nodes_of_the_design(object_info: dict[str, Any]) -> None:
     for node_id, (inputs, outputs) in NODES.items():
         info = object_info[node_id]
-        declared = [name for kind in ("required", "optional") for name in info["input"].get(kind, {})]
-        assert sorted(declared) == inputs, node_id
+        widgets = {**info["input"]["required"], **info["input"].get("optional", {})}
+        assert sorted(widgets) == inputs, node_id
         assert info["output"] == outputs, node_id
         assert info["category"] == "SwD"
-        tooltips = [options[1].get("tooltip") for kind in info["input"].values() for options in kind.values()]
+        tooltips = [options[1].get("tooltip") for options in widgets.values()]
         assert all(tooltips), f"{node_id} has an input without a tooltip"
     assert sorted(name for name in object_info if "SWD" in name and "Tiny" not in name) == sorted(NODES)
 
