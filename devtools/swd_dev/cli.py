@@ -4,11 +4,12 @@ import argparse
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .environment import Settings
 from .errors import DevError
-from .host import Host, ensure_host
+from .host import Host, ensure_host, ensure_tree
 from .options import add_demo_options, add_serve_options, as_arguments
 from .paths import REPO
 from .process import run_child
@@ -16,6 +17,7 @@ from .progress import say
 from .signals import stop_on_signals
 from .testing import CHECKS, run_checks
 from .tiny_models import ensure_tiny_models
+from .versions import DEFAULT, VERSIONS
 
 BENCH = REPO / "tests" / "bench" / "bench.py"
 INTERRUPTED = 130
@@ -27,10 +29,10 @@ def main(arguments: Sequence[str]) -> int:
     options, extra = _parse(arguments)
     try:
         with stop_on_signals():
-            comfyui = _own_comfyui(options.comfyui)
+            comfyui = _own_comfyui(options.comfyui, options.comfyui_version)
             python = _own_python(options.python)
             host = ensure_host(options.rebuild)
-            settings = Settings(comfyui or host.comfyui, python or host.python, None)
+            settings = _settings(host, comfyui, python, options.comfyui_version or DEFAULT)
             return COMMANDS[options.command](host, settings, options, extra)
     except DevError as error:
         print(f"dev.py: {error}", file=sys.stderr)
@@ -43,6 +45,8 @@ def main(arguments: Sequence[str]) -> int:
 def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--comfyui", metavar="PATH", help="use this ComfyUI folder; nothing is written there")
+    version = f"use this version of ComfyUI instead of {DEFAULT}: {', '.join(VERSIONS)}"
+    common.add_argument("--comfyui-version", choices=VERSIONS, metavar="VERSION", help=version)
     common.add_argument("--python", metavar="PATH", help="run the ComfyUI server with this Python")
     common.add_argument("--rebuild", action="store_true", help="make the cached host and the tiny models anew")
     parser = argparse.ArgumentParser(prog="dev.py", description=DESCRIPTION, parents=[common], allow_abbrev=False)
@@ -57,16 +61,18 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     add_serve_options(command("serve", "run ComfyUI with the pack and the tiny models until Ctrl-C"))
     command("bench", "run tests/bench/bench.py; other arguments go to it")
     # Defaults go in by a namespace: a subcommand's own would replace what stands before it on the command line.
-    defaults = argparse.Namespace(comfyui=None, python=None, rebuild=False)
+    defaults = argparse.Namespace(comfyui=None, comfyui_version=None, python=None, rebuild=False)
     options, extra = parser.parse_known_args(arguments, defaults)
     if extra and options.command in ("demo", "serve"):
         parser.error(f"{options.command} does not know {' '.join(extra)}")
     return options, extra
 
 
-def _own_comfyui(path: str | None) -> Path | None:
+def _own_comfyui(path: str | None, version: str | None) -> Path | None:
     if path is None:
         return None
+    if version is not None:
+        raise DevError(f"--comfyui {path} and --comfyui-version {version} exclude each other; give one of them.")
     folder = Path(path).expanduser().absolute()
     missing = [name for name in ("main.py", "comfyui_version.py") if not (folder / name).is_file()]
     if missing:
@@ -85,13 +91,21 @@ def _own_python(path: str | None) -> Path | None:
     return Path(found).absolute()
 
 
+def _settings(host: Host, comfyui: Path | None, python: Path | None, version: str) -> Settings:
+    if comfyui:
+        return Settings(comfyui, python or host.python, None)
+    tree = ensure_tree(host, version)
+    # A Python of the user's brings the packages of its own ComfyUI.
+    return Settings(tree.comfyui, python or host.python, None, None if python else tree.packages)
+
+
 def _with_tiny(host: Host, settings: Settings, options: argparse.Namespace) -> Settings:
-    return Settings(settings.comfyui, settings.server_python, ensure_tiny_models(host, options.rebuild))
+    return replace(settings, tiny_models=ensure_tiny_models(host, options.rebuild))
 
 
 def _env(host: Host, settings: Settings) -> dict[str, str]:
     env = settings.child_env()
-    if settings.comfyui != host.comfyui:
+    if host.root not in settings.comfyui.parents:
         # Compiled files would be written beside the sources of the user's ComfyUI.
         env["PYTHONDONTWRITEBYTECODE"] = "1"
     return env

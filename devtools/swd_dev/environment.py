@@ -11,6 +11,7 @@ from .paths import DEVTOOLS
 
 # What a user's shell may hold that would leak other packages, or another Python, into the host.
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "VIRTUAL_ENV", "MYPYPATH", "__PYVENV_LAUNCHER__")
+SERVER_PACKAGES = "SWD_SERVER_PACKAGES"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "COMFY_CLI_NO_REMOTE_REFRESH": "1"}
 
 
@@ -18,6 +19,12 @@ def clean_env() -> dict[str, str]:
     """Return this process's environment without other Python paths; output comes at once and in UTF-8."""
     env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     return {**env, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+
+
+def server_env() -> dict[str, str]:
+    """Return the environment of a ComfyUI server: clean, but for the packages of its version."""
+    env = clean_env()
+    return {**env, "PYTHONPATH": env[SERVER_PACKAGES]} if SERVER_PACKAGES in env else env
 
 
 def build_env() -> dict[str, str]:
@@ -28,11 +35,16 @@ def build_env() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a child needs to start ComfyUI: its source tree, the Python that runs it, and the tiny models (or none)."""
+    """What a child needs to start ComfyUI: its source tree, the Python that runs it, and the tiny models (or none).
+
+    `server_packages` is a folder of packages that come before those of the server's Python. It reaches the server by
+    way of `server_env`.
+    """
 
     comfyui: Path
     server_python: Path
     tiny_models: Path | None
+    server_packages: Path | None = None
 
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ) -> "Settings":
@@ -48,7 +60,8 @@ class Settings:
         env = {**clean_env(), **OFFLINE, "PYTHONPATH": str(DEVTOOLS)}
         env["COMFYUI_PATH"] = str(self.comfyui)
         env["SWD_SERVER_PYTHON"] = str(self.server_python)
-        env.pop("SWD_TINY_MODELS", None)
-        if self.tiny_models:
-            env["SWD_TINY_MODELS"] = str(self.tiny_models)
+        for name, folder in (("SWD_TINY_MODELS", self.tiny_models), (SERVER_PACKAGES, self.server_packages)):
+            env.pop(name, None)
+            if folder:
+                env[name] = str(folder)
         return env

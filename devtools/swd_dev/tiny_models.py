@@ -4,7 +4,8 @@ from pathlib import Path
 
 from .environment import Settings
 from .errors import DevError
-from .host import STARTED, Host, wipe
+from .folders import wipe
+from .host import STARTED, Host
 from .lock import FileLock
 from .paths import CONSTRAINTS, DEVTOOLS, cache_root, short_hash
 from .process import Command, run_logged
