@@ -13,7 +13,7 @@ from ..noise import StageNoise
 from ..resize import resize
 from ..stages import Stage
 from .caches import forget_steps
-from .compat import call_known
+from .compat import call_known, no_callback
 from .conditions import stage_conditions
 from .hooks import KeyframeStates, read_keyframes, write_keyframes
 from .progress import announce
@@ -81,7 +81,7 @@ class Run:
                 comfy.samplers.KSAMPLER(forward),
                 self.sigmas,
                 None if self.mask is None else resize(self.mask, stage.size, "area"),
-                self.callback,
+                self.callback or no_callback,
                 True,
                 self.seed,
                 latent_shapes=[noise.shape],
