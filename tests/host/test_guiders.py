@@ -109,3 +109,20 @@ def test_functions_before_and_after_cfg(swd, load, diffusers_model, figure) -> N
         return (negative + 2.0 * (positive - negative)) * 0.8 + negative * 0.2
 
     check(figure, result, expected(family, diffusers_model, guide))
+
+
+def test_a_function_that_needs_the_negative_at_cfg_1_gets_it(swd, load, diffusers_model, figure) -> None:
+    """As CFG++ does: it asks ComfyUI not to skip the negative at cfg 1, and goes on from the unconditional guess."""
+    family = "sd35_large"
+    first, second, _ = texts(family)
+    model, calls = recorded(load(family))
+    model.set_model_sampler_post_cfg_function(
+        lambda args: args["uncond_denoised"] + 0.6 * (args["cond_denoised"] - args["uncond_denoised"]),
+        disable_cfg1_optimization=True,
+    )
+    result = all_in_one(
+        swd, model, conditioning(family, first), empty_latent(family, SIZE), 2, FAMILIES[family][0],
+        negative=conditioning(family, second),
+    )  # fmt: skip
+    assert sum(call.shape[0] for call in calls) == 2 * 4
+    check(figure, result, expected(family, diffusers_model, lambda x0: x0(second) + 0.6 * (x0(first) - x0(second))))

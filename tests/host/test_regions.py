@@ -10,6 +10,7 @@ import torch
 from comfy_extras.nodes_mask import SolidMask
 from reference import make_text, stage_sizes
 from running import all_in_one, conditioning, empty_latent, relative_error, schedule_of
+from swd_pack.swd_core.host.conditions import stage_conditions
 from torch import Tensor
 
 from nodes import (
@@ -159,3 +160,18 @@ def test_a_mask_node_of_comfyui_works_as_a_region(swd, load) -> None:
     latent = empty_latent(FAMILY, SIZE)
     result = all_in_one(swd, load(FAMILY), positive, latent, 4, PRESET)["samples"]
     assert relative_error(result, all_in_one(swd, load(FAMILY), text(0), latent, 4, PRESET)["samples"]) <= 1e-6
+
+
+def test_gligen_boxes_are_the_same_part_of_the_picture_at_every_stage(load) -> None:
+    """ComfyUI divides a box by the size of the latent, so a box of the target has to shrink with the stage."""
+    box = ("text", 16, 12, 8, 24)
+    entry = {"gligen": ("position", "model", [box])}
+    guider = comfy.samplers.CFGGuider(load(FAMILY))
+    guider.original_conds = {"positive": [entry]}
+    for height, width in SIZES:
+        conditions = stage_conditions(guider, (height, width), SIZE, 8)
+        kind, model, ((text_of_box, *numbers),) = conditions["positive"][0]["gligen"]
+        assert (kind, model, text_of_box) == ("position", "model", "text")
+        wanted = (16 * height / SIZE[0], 12 * width / SIZE[1], 8 * height / SIZE[0], 24 * width / SIZE[1])
+        assert all(abs(number - part) <= 0.5 for number, part in zip(numbers, wanted, strict=True))
+    assert entry == {"gligen": ("position", "model", [box])}
