@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ use_comfyui(Path(os.environ["COMFYUI_PATH"]))
 
 import folder_paths  # noqa: E402
 import torch  # noqa: E402
+from stepwise import load_vae  # noqa: E402
 from swd_dev.tiny.loading import load_model  # noqa: E402
 from swd_dev.tiny.models import make_model, make_peft_model  # noqa: E402
 
@@ -33,14 +35,13 @@ def swd(pack: Path, tiny_models: Path) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def load(tiny_models: Path):
     """Load the tiny model of a family with ComfyUI's own loader; one instance a session."""
-    loaded: dict[str, Any] = {}
+    return cache(lambda family: load_model(family, tiny_models))
 
-    def by_family(family: str) -> Any:
-        if family not in loaded:
-            loaded[family] = load_model(family, tiny_models)
-        return loaded[family]
 
-    return by_family
+@pytest.fixture(scope="session")
+def vae_of(tiny_models: Path):
+    """The tiny VAE of a family; one instance a session."""
+    return cache(lambda family: load_vae(family, tiny_models))
 
 
 @pytest.fixture(scope="session")

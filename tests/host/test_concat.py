@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import comfy.utils
@@ -18,7 +19,7 @@ from comfy_extras.nodes_ip2p import InstructPixToPixConditioning
 from einops import rearrange
 from reference import VAE_SCALE, ItemNoise, make_text, stage_sizes
 from running import Call, advanced, all_in_one, conditioning, empty_latent, recorded, relative_error
-from stepwise import at_size, load_vae, one_run_a_stage, picture
+from stepwise import at_size, one_run_a_stage, picture
 from swd_dev.tiny.concat import load_concat
 from torch import Tensor
 
@@ -53,26 +54,7 @@ IP2P = Setup("sdxl_ip2p", "sdxl", "SDXL, 4 steps", (1.0, 0.8, 0.6, 0.4), (24, 20
 
 @pytest.fixture(scope="module")
 def concat_model() -> Callable[[str], Any]:
-    loaded: dict[str, Any] = {}
-
-    def by_kind(kind: str) -> Any:
-        if kind not in loaded:
-            loaded[kind] = load_concat(kind)
-        return loaded[kind]
-
-    return by_kind
-
-
-@pytest.fixture(scope="module")
-def vae_of(tiny_models) -> Callable[[str], Any]:
-    loaded: dict[str, Any] = {}
-
-    def by_family(family: str) -> Any:
-        if family not in loaded:
-            loaded[family] = load_vae(family, tiny_models)
-        return loaded[family]
-
-    return by_family
+    return cache(load_concat)
 
 
 def prompt_of(setup: Setup, seed: int = 0, **values: Any) -> list[Any]:

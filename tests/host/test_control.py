@@ -18,7 +18,7 @@ from comfy_extras.nodes_custom_sampler import BasicGuider, CFGGuider
 from einops import rearrange
 from reference import VAE_SCALE, ItemNoise, make_text, sample, stage_sizes
 from running import advanced, all_in_one, conditioning, empty_latent, relative_error
-from stepwise import load_vae, one_run_a_stage, picture, sigmas_of
+from stepwise import one_run_a_stage, picture, sigmas_of
 from swd_dev.tiny.control import CONTROL_KINDS, make_control, write_control
 from torch import Tensor, nn
 
@@ -72,18 +72,6 @@ def control_of(tmp_path_factory) -> Callable[[str], Any]:
         return loaded[kind]
 
     return by_kind
-
-
-@pytest.fixture(scope="module")
-def vae_of(tiny_models) -> Callable[[str], Any]:
-    loaded: dict[str, Any] = {}
-
-    def by_family(family: str) -> Any:
-        if family not in loaded:
-            loaded[family] = load_vae(family, tiny_models)
-        return loaded[family]
-
-    return by_family
 
 
 @pytest.fixture(scope="module")
