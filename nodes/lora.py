@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..swd_core.errors import InputError
 from ..swd_core.host.lora import load_lora, lora_fingerprint, lora_names, lora_path
+from ..swd_core.host.lora_save import save_lora
 from .types import CATEGORY
 
 
@@ -22,11 +23,7 @@ class SWDLoraLoader(io.ComfyNode):
             search_aliases=["SwD", "PEFT LoRA", "adapter_model", "scale-wise"],
             inputs=[
                 io.Model.Input("model", tooltip="The base model."),
-                io.Combo.Input(
-                    "lora_name",
-                    options=lora_names() or [""],
-                    tooltip="A file in models/loras. Keep adapter_config.json beside it: the scale is written there.",
-                ),
+                _lora_name_input(),
                 io.Float.Input(
                     "strength_model",
                     default=1.0,
@@ -44,11 +41,7 @@ class SWDLoraLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, lora_name: str | None) -> bool | str:
-        # Naming the input replaces the check against the list, which knows only this system's path separator.
-        try:
-            return lora_name is None or bool(lora_path(lora_name))
-        except InputError as error:
-            return str(error)
+        return _check_listed(lora_name)
 
     @classmethod
     def fingerprint_inputs(cls, model: Any, lora_name: str | None, strength_model: float) -> str:
@@ -59,4 +52,54 @@ class SWDLoraLoader(io.ComfyNode):
         return io.NodeOutput(*load_lora(model, lora_name, strength_model))
 
 
-NODES = [SWDLoraLoader]
+class SWDLoraSave(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SWDLoraSave",
+            display_name="SwD LoRA Save",
+            category=CATEGORY,
+            description="Writes a LoRA in the form that every other loader takes, its scale included.",
+            search_aliases=["SwD", "convert LoRA", "PEFT to safetensors", "export LoRA", "scale-wise"],
+            is_output_node=True,
+            inputs=[
+                _lora_name_input(),
+                io.String.Input(
+                    "filename_prefix",
+                    default="loras/SwD",
+                    tooltip="Folder and beginning of the file's name, inside ComfyUI's output folder.",
+                ),
+            ],
+            outputs=[io.String.Output(display_name="report", tooltip="What was written, and where.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, lora_name: str | None) -> bool | str:
+        return _check_listed(lora_name)
+
+    @classmethod
+    def fingerprint_inputs(cls, lora_name: str | None, filename_prefix: str) -> str:
+        return lora_fingerprint(lora_name) if lora_name else ""
+
+    @classmethod
+    def execute(cls, lora_name: str, filename_prefix: str) -> io.NodeOutput:
+        return io.NodeOutput(save_lora(lora_name, filename_prefix))
+
+
+def _lora_name_input() -> io.Combo.Input:
+    return io.Combo.Input(
+        "lora_name",
+        options=lora_names() or [""],
+        tooltip="A file in models/loras. Keep adapter_config.json beside it: the scale is written there.",
+    )
+
+
+def _check_listed(lora_name: str | None) -> bool | str:
+    # A node that checks its name itself is spared the check against the list, which knows only this system's separator.
+    try:
+        return lora_name is None or bool(lora_path(lora_name))
+    except InputError as error:
+        return str(error)
+
+
+NODES = [SWDLoraLoader, SWDLoraSave]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .errors import InputError
@@ -62,6 +63,12 @@ def preset_of_lora(lora_name: str) -> Preset | None:
     """The preset that a LoRA file was published with, recognised by the repository name in the file's path."""
     name = lora_name.lower().replace("_", "-").replace(" ", "-")
     return next((preset for preset in PRESETS if preset.lora and preset.lora in name), None)
+
+
+def preset_of_schedule(scales: Sequence[float], timesteps: Sequence[float], family: str) -> Preset | None:
+    """The preset of a family that has exactly these scales and timesteps."""
+    wanted = (family, tuple(scales), tuple(timesteps))
+    return next((p for p in PRESETS if (p.family, p.scales, p.timesteps) == wanted), None)
 
 
 def choose_preset(option: str, model: ModelFacts, lora_name: str | None = None) -> Preset:

@@ -10,7 +10,9 @@ import torch
 from ..errors import InputError
 from ..family import ModelFacts, family_name
 
+# What SwD LoRA Loader leaves on the model: the name of the file, and the TrainedSchedule in its header or None.
 LORA_ATTACHMENT = "swd_lora_name"
+SCHEDULE_ATTACHMENT = "swd_lora_schedule"
 
 # These take a latent that is patched already, whatever their code calls patch size.
 _PATCHED_LATENTS = ("Ideogram4", "LTXV", "Lens")

@@ -9,8 +9,9 @@ from typing import Any
 import folder_paths
 
 from ..errors import InputError
-from ..lora.file import CONFIG_NAME, read_lora
-from .facts import LORA_ATTACHMENT, read_facts
+from ..lora.file import config_path, read_lora
+from ..lora.metadata import trained_schedule
+from .facts import LORA_ATTACHMENT, SCHEDULE_ATTACHMENT, read_facts
 from .lora_patches import LoraPatches, build_patches
 
 logger = logging.getLogger("swd")
@@ -42,14 +43,14 @@ def lora_path(name: str) -> Path:
 def lora_fingerprint(name: str) -> str:
     """Changes whenever the LoRA file or the configuration beside it does."""
     path = lora_path(name)
-    return " ".join(str(file.stat().st_mtime_ns) for file in (path, path.with_name(CONFIG_NAME)) if file.is_file())
+    return " ".join(str(file.stat().st_mtime_ns) for file in (path, config_path(path)) if file.is_file())
 
 
 def load_lora(model: Any, name: str, strength: float) -> tuple[Any, str]:
     """Apply a LoRA of `models/loras` to a clone of a ModelPatcher and report what was loaded.
 
     The file may have PEFT's names (`base_model.model.*`) or any that ComfyUI itself takes. The clone remembers the
-    name of the file, by which the preset `auto` finds its schedule.
+    name of the file and the schedule in its header, by which the preset `auto` finds its schedule.
 
     Raises:
         InputError: the file is not there or wrong, nothing in it fits the model, or a layer has another shape.
@@ -61,6 +62,7 @@ def load_lora(model: Any, name: str, strength: float) -> tuple[Any, str]:
     missed = set(built.patches) - set(clone.add_patches(built.patches, strength))
     built.left_out += sorted(str(target) for target in missed)
     clone.set_attachments(LORA_ATTACHMENT, name)
+    clone.set_attachments(SCHEDULE_ATTACHMENT, trained_schedule(lora.metadata))
     report = _report(built, family)
     logger.log(logging.WARNING if built.left_out else logging.INFO, "%s: %s", name, report)
     return clone, report

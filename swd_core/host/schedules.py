@@ -10,15 +10,25 @@ from torch import Tensor
 
 from ..family import ModelFacts
 from ..parse import parse_numbers
-from ..presets import choose_preset
+from ..presets import AUTO, choose_preset, preset_of_schedule
 from ..schedule import SCALES_EXAMPLE, TIMESTEPS_EXAMPLE, Schedule, custom_schedule, preset_schedule
-from .facts import LORA_ATTACHMENT, check_pictures, read_facts, sigma_of_timestep
+from .facts import LORA_ATTACHMENT, SCHEDULE_ATTACHMENT, check_pictures, read_facts, sigma_of_timestep
 
 
 def schedule_from_preset(model: Any, option: str) -> Schedule:
-    """The schedule of a preset option for a ModelPatcher. Raises InputError as `choose_preset` does."""
+    """The schedule of a preset option for a ModelPatcher. Raises InputError as `choose_preset` does.
+
+    `auto` believes the header of the LoRA on the model first: there a LoRA of one's own says what it was trained for.
+    """
     facts, sigma_of = _time_axis(model)
-    return preset_schedule(choose_preset(option, facts, model.attachments.get(LORA_ATTACHMENT)), facts, sigma_of)
+    trained = model.attachments.get(SCHEDULE_ATTACHMENT) if option == AUTO else None
+    if trained is None:
+        preset = choose_preset(option, facts, model.attachments.get(LORA_ATTACHMENT))
+        return preset_schedule(preset, facts, sigma_of)
+    published = preset_of_schedule(trained.scales, trained.timesteps, facts.family)
+    if published:
+        return preset_schedule(published, facts, sigma_of)
+    return custom_schedule(trained.scales, trained.timesteps, facts, sigma_of)
 
 
 def schedule_from_text(model: Any, scales: str, timesteps: str) -> Schedule:

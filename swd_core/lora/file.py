@@ -28,7 +28,7 @@ class LoraFile:
 
 
 def read_lora(path: Path, name: str) -> LoraFile:
-    """Read a safetensors LoRA and the `adapter_config.json` in its folder. `name` is what messages call the file.
+    """Read a safetensors LoRA and the PEFT configuration beside it. `name` is what messages call the file.
 
     Raises:
         InputError: not a safetensors file (a pickle is never opened), a damaged one, or a configuration that is no
@@ -52,7 +52,13 @@ def read_lora(path: Path, name: str) -> LoraFile:
             allowed="a complete safetensors file",
             remedy="download the file again.",
         ) from error
-    return LoraFile(name, tensors, metadata, _read_config(path.with_name(CONFIG_NAME), name))
+    return LoraFile(name, tensors, metadata, _read_config(config_path(path), name))
+
+
+def config_path(path: Path) -> Path:
+    """Where the PEFT configuration of a LoRA file is, or would be: under the file's own name, else the folder's."""
+    own = path.with_name(f"{path.stem}.{CONFIG_NAME}")
+    return own if own.is_file() else path.with_name(CONFIG_NAME)
 
 
 def _starts_like_pickle(path: Path) -> bool:

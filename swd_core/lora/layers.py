@@ -129,9 +129,12 @@ _MARKS = (
     ("single_blocks", "FLUX"),
     ("double_blocks", "FLUX"),
     ("joint_blocks", "SD3"),
+    ("attentions.0.transformer_blocks.1.", "SDXL"),
     ("down_blocks", "SDXL or SD1.5"),
     ("input_blocks", "SDXL or SD1.5"),
     (".attn2.", "SD3.5 Medium"),
+    ("transformer_blocks.38.", "Qwen-Image"),
+    ("transformer_blocks.24.", "SD3.5 Large"),
     ("transformer_blocks", "SD3.5"),
 )
 

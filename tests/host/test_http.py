@@ -33,6 +33,7 @@ NODES = {
     "SWDLatentUpscale": (["samples", "scale_by", "upscale_method"], ["LATENT"]),
     "SWDSchedulePlot": (["height", "schedule", "width"], ["IMAGE"]),
     "SWDLoraLoader": (["lora_name", "model", "strength_model"], ["MODEL", "STRING"]),
+    "SWDLoraSave": (["filename_prefix", "lora_name"], ["STRING"]),
 }
 
 

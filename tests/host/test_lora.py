@@ -216,7 +216,7 @@ def test_fewer_than_all_is_a_warning_that_names_the_first(
             "made for SD3.5 Medium; the model is FLUX.1-dev",
         ),
         ("sdxl", "swd_flux", "fits this model.", "looks made for FLUX; the model is SDXL"),
-        ("flux", "swd-sdxl", "fits this model.", "looks made for SDXL or SD1.5; the model is FLUX.1-dev"),
+        ("flux", "swd-sdxl", "fits this model.", "looks made for SDXL; the model is FLUX.1-dev"),
     ],
 )
 def test_a_lora_of_another_family_is_an_error(swd, load, family: str, lora: str, first_line: str, said: str) -> None:

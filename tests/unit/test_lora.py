@@ -100,6 +100,8 @@ def test_a_layer_finds_its_name_in_the_key_map_whatever_its_prefix(prefix: str, 
         ("transformer_blocks.0.attn2.to_q", "SD3.5 Medium"),
         ("transformer_blocks.0.attn.to_q", "SD3.5"),
         ("down_blocks.1.attentions.0.proj_in", "SDXL or SD1.5"),
+        ("down_blocks.2.attentions.0.transformer_blocks.1.attn1.to_q", "SDXL"),
+        ("transformer_blocks.24.attn.to_q", "SD3.5 Large"),
         ("layers.0", "an unknown model"),
     ],
 )
