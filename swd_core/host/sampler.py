@@ -15,6 +15,7 @@ from ..noise import StageNoise, recover_items
 from ..schedule import Schedule
 from ..stages import plan_stages
 from .facts import read_facts
+from .report import clock_for, log_run, timed
 from .run import Callback, Run
 
 
@@ -65,8 +66,10 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
             # At the top of its noise scale a model is to see noise alone; ComfyUI would leave the latent below it.
             pure_start=has_noise and self.max_denoise(model_wrap, sigmas),
         )
+        clock = clock_for(noise.device)
         with _restored(model_wrap):
-            x0 = sample_scalewise(stages, run.predict, run.draw, self.upscale_method)
+            x0 = sample_scalewise(stages, timed(run.predict, clock), run.draw, self.upscale_method)
+            log_run(self.schedule, stages, noise.shape[0], clock)
             return run.finish(x0, levels[-1])
 
 
