@@ -20,7 +20,7 @@ def prepare(base: Path, pack: Path, tiny_models: Path, comfyui: Path) -> Path:
     """Fill `base` and return the file that names the folders of the tiny models.
 
     The pack and the development nodes are linked, or copied where the system forbids links. ComfyUI's example picture,
-    which templates load, is copied.
+    which templates load, is copied, and so is each tiny LoRA, under the name that templates give it.
     """
     for name in FOLDERS:
         (base / name).mkdir(parents=True, exist_ok=True)
@@ -30,11 +30,21 @@ def prepare(base: Path, pack: Path, tiny_models: Path, comfyui: Path) -> Path:
     example = comfyui / "input" / "example.png"
     if example.is_file():
         shutil.copy(example, base / "input")
+    _name_loras(tiny_models / "loras", base / "models" / "loras")
     paths = base / "extra_model_paths.yaml"
     # JSON is YAML, and quotes what a path may contain.
     entries = {"base_path": str(tiny_models.resolve()), **{kind: kind for kind in MODEL_KINDS}}
     paths.write_text(json.dumps({"swd_tiny_models": entries}, indent=2) + "\n", encoding="utf-8")
     return paths
+
+
+def _name_loras(folders: Path, out: Path) -> None:
+    """Copy each PEFT folder's two files to `<folder>.safetensors` and `<folder>.adapter_config.json`."""
+    out.mkdir(parents=True, exist_ok=True)
+    for weights in folders.glob("*/adapter_model.safetensors"):
+        repository = weights.parent.name
+        shutil.copy(weights, out / f"{repository}.safetensors")
+        shutil.copy(weights.with_name("adapter_config.json"), out / f"{repository}.adapter_config.json")
 
 
 def _link(source: Path, link: Path) -> None:

@@ -57,6 +57,8 @@ def object_info(client: ComfyClient) -> dict[str, Any]:
     return client.object_info()
 
 
+# alpha / rank of the tiny LoRAs, where it is not 20 / 8 or 10 / 4.
+LORA_SCALES = {"swd_flux": 0.5}
 # What a template turns the 256 x 192 pixels of the tests into, where it changes the size.
 SIZES = {"upscale 2x": (512, 384)}
 
@@ -122,7 +124,9 @@ def test_every_template_makes_a_picture(client: ComfyClient, object_info, path: 
     outputs = client.history(result.prompt_id)["outputs"].values()
     (report,) = (text for output in outputs for text in output.get("text", []) if text.startswith("loaded"))
     assert "NOT loaded" not in report
-    assert "from adapter_config.json" in report
+    lora = Path(node(prompt, "SWDLoraLoader")["lora_name"])
+    assert f"scale {LORA_SCALES.get(lora.stem, 2.5)} from " in report
+    assert "adapter_config.json" in report
 
 
 def test_the_same_prompt_gives_the_same_file_and_another_seed_another(client: ComfyClient, object_info) -> None:
@@ -136,6 +140,22 @@ def test_the_same_prompt_gives_the_same_file_and_another_seed_another(client: Co
         (_, content), *_ = client.images(result.prompt_id)
         pictures.append(Image.open(io.BytesIO(content)).convert("RGB").tobytes())
     assert pictures[0] == pictures[2] != pictures[1]
+
+
+def test_the_published_folder_of_a_lora_gives_the_same_picture_as_the_renamed_files(
+    client: ComfyClient, object_info
+) -> None:
+    pictures = []
+    for name in ("swd-medium-6-steps.safetensors", "swd-medium-6-steps/adapter_model.safetensors"):
+        prompt = small(TEXT_TO_IMAGE, object_info)
+        node(prompt, "SWDLoraLoader")["lora_name"] = name
+        node(prompt, "SWDScaleSchedule")["preset"] = "auto"
+        result = client.run(prompt)
+        assert result.status == "success", result.error
+        assert sum(text.startswith("step") for text in result.texts) == 6
+        (_, content), *_ = client.images(result.prompt_id)
+        pictures.append(Image.open(io.BytesIO(content)).convert("RGB").tobytes())
+    assert pictures[0] == pictures[1]
 
 
 def test_a_wrong_schedule_reaches_the_user_as_one_sentence(client: ComfyClient, object_info) -> None:

@@ -45,6 +45,11 @@ def test_every_preset_is_a_sound_schedule_with_a_source(preset) -> None:
         ("SwD_Large_4_steps.safetensors", "SD3.5 Large, 4 steps"),
         ("swd-large-6-steps/adapter_model.safetensors", "SD3.5 Large, 6 steps (2025)"),
         ("swd_flux/adapter_model.safetensors", "FLUX.1-dev, 4 steps"),
+        # The names that the templates give the files.
+        ("swd-medium-6-steps.safetensors", "SD3.5 Medium, 6 steps"),
+        ("swd-medium-4-steps.safetensors", "SD3.5 Medium, 4 steps"),
+        ("swd-large-4-steps.safetensors", "SD3.5 Large, 4 steps"),
+        ("swd_flux.safetensors", "FLUX.1-dev, 4 steps"),
         ("swd-sdxl.safetensors", "SDXL, 4 steps"),
     ],
 )

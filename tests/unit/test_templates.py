@@ -11,6 +11,7 @@ import tomllib
 from comfy_cli.layout_quality import score_workflow
 from comfy_cli.link_integrity import broken_link_findings
 from swd_dev.templates.catalogue import all_templates
+from swd_pack.swd_core.presets import preset_of_lora
 
 PACK = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((PACK / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -20,6 +21,11 @@ FILES = sorted((PACK / "workflows").glob("*.json"))
 @pytest.fixture(params=FILES, ids=lambda path: path.stem)
 def workflow(request: pytest.FixtureRequest) -> dict[str, Any]:
     return json.loads(request.param.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def title(request: pytest.FixtureRequest, workflow: dict[str, Any]) -> str:
+    return request.node.callspec.params["workflow"].stem
 
 
 def test_the_files_are_what_the_table_says() -> None:
@@ -45,10 +51,27 @@ def test_every_model_file_has_a_link_and_stands_in_the_note(workflow: dict[str, 
     assert any(link["directory"] == "loras" for _, link in links)
     for node, link in links:
         assert link["name"] in node["widgets_values"]
-        assert link["url"].startswith("https://huggingface.co/")
-        assert link["url"].endswith("/" + link["name"].rsplit("/", 1)[-1])
-        assert link["name"] in note
-        assert link["url"] in note
+        # The front end compares bare names: a folder in one would hide the download button.
+        assert not set(link["name"]) & set("/\\")
+        folder, published = link["url"].rsplit("/", 1)
+        assert folder.startswith("https://huggingface.co/")
+        assert folder.endswith("/resolve/main") or link["directory"] in ("vae", "controlnet")
+        assert published == ("adapter_model.safetensors" if link["directory"] == "loras" else link["name"])
+        assert f"[{link['name']}]({link['url']})" in note
+        assert f"  {link['directory']}/{link['name']}\n" in note
+
+
+def test_the_loras_live_side_by_side_and_tell_auto_their_preset(workflow: dict[str, Any], title: str) -> None:
+    links = [link for node in workflow["nodes"] for link in node["properties"].get("models", [])]
+    ((name, url),) = ((link["name"], link["url"]) for link in links if link["directory"] == "loras")
+    repository = url.removeprefix("https://huggingface.co/yresearch/").split("/")[0]
+    assert name == f"{repository}.safetensors"
+    preset = preset_of_lora(name)
+    assert preset is not None
+    assert title.endswith(preset.name)
+    (note,) = (node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "MarkdownNote")
+    config_url = url.replace("adapter_model.safetensors", "adapter_config.json")
+    assert f"[{repository}.adapter_config.json]({config_url})" in note
 
 
 def test_the_settings_are_those_the_loras_were_trained_for(workflow: dict[str, Any]) -> None:

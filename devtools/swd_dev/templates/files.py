@@ -15,12 +15,21 @@ def _file(directory: str, folder_url: str, name: str, size: str) -> File:
 
 
 def lora(repository: str) -> File:
-    """The LoRA of a hub repository.
+    """The LoRA of a hub repository, under the repository's name.
 
-    Every repository calls its file adapter_model.safetensors: a folder each keeps them and their settings apart.
+    Every repository calls its file adapter_model.safetensors. ComfyUI's front end looks for a missing model by its bare
+    name, and Desktop saves it under that name, so each needs one of its own.
     """
-    url = f"{HUB}/yresearch/{repository}/resolve/main/adapter_model.safetensors"
-    return File(f"{repository}/adapter_model.safetensors", "loras", url, "")
+    return File(f"{repository}.safetensors", "loras", _published(repository, "adapter_model.safetensors"), "")
+
+
+def lora_config(repository: str) -> File:
+    """The PEFT configuration of a hub repository's LoRA, under the name that the loader looks for beside the LoRA."""
+    return File(f"{repository}.adapter_config.json", "loras", _published(repository, "adapter_config.json"), "")
+
+
+def _published(repository: str, name: str) -> str:
+    return f"{HUB}/yresearch/{repository}/resolve/main/{name}"
 
 
 MEDIUM = _file("checkpoints", _SD35, "sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors", "11 GB")

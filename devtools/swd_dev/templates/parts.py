@@ -116,18 +116,18 @@ def finish(graph: Graph, base: Base, loaded: Loaded, latent: Slot, hints: Sequen
 
 def note(base: Base, files: Sequence[File], hints: Sequence[str]) -> str:
     """Links and folders of all files, in the manner of ComfyUI's own templates."""
-    folder = base.lora.name.split("/")[0]
     lines = ["## Model Links", ""]
     for directory in dict.fromkeys(file.directory for file in files):
         lines += [f"**{directory}**", ""]
         lines += [f"- [{file.name}]({file.url}) ({file.size})" for file in files if file.directory == directory] + [""]
+    lora, config = base.lora, base.lora_config
     lines += [
         "**loras**", "",
-        f"- [{base.lora.name}]({base.lora.url}): the whole folder, with adapter_config.json", "",
-        "```", f"hf download yresearch/{folder} --local-dir models/loras/{folder}", "```", "",
+        f"- [{lora.name}]({lora.url}): the hub calls it adapter_model.safetensors. Save it under this name.",
+        f"- [{config.name}]({config.url}): optional, holds the scale of the LoRA. The hub calls it "
+        "adapter_config.json.", "",
         "## Model Storage Location", "", "```", "ComfyUI/models/",
-        *(f"  {file.directory}/{file.name}" for file in files),
-        f"  loras/{folder}/adapter_model.safetensors", f"  loras/{folder}/adapter_config.json", "```", "",
+        *(f"  {file.directory}/{file.name}" for file in (*files, lora, config)), "```", "",
         "## Use", "", *(f"- {hint}" for hint in (*hints, *base.hints)), f"- {base.licence}",
     ]  # fmt: skip
     return "\n".join(lines)
