@@ -9,6 +9,10 @@ from typing import Any
 
 PACK = {"cnr_id": "swd", "ver": "0.1.0"}
 CORE = {"cnr_id": "comfy-core", "ver": "0.30.0"}
+Slot = tuple[int, int]
+
+# Of a group: what LiteGraph draws above a node, the group's own title, and the space around.
+NODE_TITLE, GROUP_TITLE, PADDING = 30, 50, 20
 COLOURS = {
     "SWDLoraLoader": ("#332922", "#593930"),
     "CLIPTextEncode": ("#232", "#353"),
@@ -36,6 +40,8 @@ class Graph:
 
     nodes: list[dict[str, Any]] = field(default_factory=list)
     links: list[list[Any]] = field(default_factory=list)
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
 
     def add(
         self,
@@ -43,7 +49,7 @@ class Graph:
         at: tuple[int, int],
         size: tuple[int, int],
         outputs: Sequence[tuple[str, str]] = (),
-        inputs: Sequence[tuple[str, str, tuple[int, int]]] = (),
+        inputs: Sequence[tuple[str, str, Slot]] = (),
         widgets: Sequence[Any] = (),
         title: str | None = None,
         models: Sequence[File] = (),
@@ -65,7 +71,23 @@ class Graph:
         self.nodes.append(node)
         return node_id
 
-    def _link(self, node_id: int, slot: int, name: str, type_: str, source: tuple[int, int]) -> dict[str, Any]:
+    def group(self, title: str, members: Sequence[int]) -> None:
+        """Draw a titled frame around nodes."""
+        frames = [(*self.nodes[node - 1]["pos"], *self.nodes[node - 1]["size"]) for node in members]
+        left, top = min(x for x, *_ in frames) - PADDING, min(y for _, y, *_ in frames) - NODE_TITLE - GROUP_TITLE
+        right = max(x + width for x, _, width, _ in frames) + PADDING
+        bottom = max(y + height for _, y, _, height in frames) + PADDING
+        self.groups.append(
+            {"id": len(self.groups) + 1, "title": title, "bounding": [left, top, right - left, bottom - top],
+             "color": "#3f789e", "font_size": 24, "flags": {}}
+        )  # fmt: skip
+
+    def only(self, kind: str) -> int:
+        """The id of the one node of a type."""
+        (node_id,) = (node["id"] for node in self.nodes if node["type"] == kind)
+        return int(node_id)
+
+    def _link(self, node_id: int, slot: int, name: str, type_: str, source: Slot) -> dict[str, Any]:
         link_id = len(self.links) + 1
         self.links.append([link_id, *source, node_id, slot, type_])
         self.nodes[source[0] - 1]["outputs"][source[1]]["links"].append(link_id)
@@ -85,5 +107,6 @@ class Graph:
         return {
             "id": str(uuid.uuid5(uuid.NAMESPACE_URL, title)), "revision": 0,
             "last_node_id": len(self.nodes), "last_link_id": len(self.links),
-            "nodes": self.nodes, "links": self.links, "groups": [], "config": {}, "extra": {}, "version": 0.4,
+            "nodes": self.nodes, "links": self.links, "groups": self.groups, "config": {}, "extra": self.extra,
+            "version": 0.4,
         }  # fmt: skip

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,14 @@ def workflow(request: pytest.FixtureRequest) -> dict[str, Any]:
 @pytest.fixture
 def title(request: pytest.FixtureRequest, workflow: dict[str, Any]) -> str:
     return request.node.callspec.params["workflow"].stem
+
+
+def shared_area(one: Sequence[float], other: Sequence[float]) -> float:
+    """Of two boxes x, y, width, height."""
+    sides = (
+        min(one[axis] + one[axis + 2], other[axis] + other[axis + 2]) - max(one[axis], other[axis]) for axis in (0, 1)
+    )
+    return math.prod(max(0.0, side) for side in sides)
 
 
 def test_the_files_are_what_the_table_says() -> None:
@@ -68,7 +80,7 @@ def test_the_loras_live_side_by_side_and_tell_auto_their_preset(workflow: dict[s
     assert name == f"{repository}.safetensors"
     preset = preset_of_lora(name)
     assert preset is not None
-    assert title.endswith(preset.name)
+    assert title.removesuffix(".app").endswith(preset.name)
     (note,) = (node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "MarkdownNote")
     config_url = url.replace("adapter_model.safetensors", "adapter_config.json")
     assert f"[{repository}.adapter_config.json]({config_url})" in note
@@ -83,6 +95,51 @@ def test_the_settings_are_those_the_loras_were_trained_for(workflow: dict[str, A
     assert values["SWDLoraLoader"][1] == 1.0
     if "UNETLoader" in values:
         assert values["FluxGuidance"] == [4.5]
+
+
+def test_the_steps_are_numbered_frames_that_hold_whole_nodes(workflow: dict[str, Any]) -> None:
+    titles = [group["title"] for group in workflow["groups"]]
+    assert sorted(title.split(" - ")[0] for title in titles) == [f"Step {n + 1}" for n in range(len(titles))]
+    assert "Step 1 - Load models" in titles
+    frames = [group["bounding"] for group in workflow["groups"]]
+    for one, other in itertools.combinations(frames, 2):
+        assert shared_area(one, other) == 0
+    loose = []
+    for node in workflow["nodes"]:
+        (x, y), (width, height) = node["pos"], node["size"]
+        area = width * (height + 30)
+        held = [shared_area((x, y - 30, width, height + 30), frame) for frame in frames]
+        assert all(shared in (0, area) for shared in held), node["type"]
+        loose += [] if any(held) else [node["type"]]
+    assert sorted(loose) == ["MarkdownNote", "SWDSampler", "SaveImage", "VAEDecode"]
+
+
+def test_there_is_one_app_with_the_inputs_that_matter() -> None:
+    apps = {path: json.loads(path.read_text(encoding="utf-8")) for path in FILES if path.stem.endswith(".app")}
+    ((path, workflow),) = apps.items()
+    graph = json.loads((path.parent / path.name.replace(".app.", ".")).read_text(encoding="utf-8"))
+    assert {**workflow, "id": "", "extra": {}} == {**graph, "id": ""}, "the same graph, opened as a form"
+    assert workflow["extra"]["linearMode"] is True
+    kinds = {node["id"]: node["type"] for node in workflow["nodes"]}
+    data = workflow["extra"]["linearData"]
+    assert [(kinds[node], widget) for node, widget in data["inputs"]] == [
+        ("CLIPTextEncode", "text"),
+        ("EmptySD3LatentImage", "width"),
+        ("EmptySD3LatentImage", "height"),
+        ("SWDScaleSchedule", "preset"),
+        ("SWDSampler", "seed"),
+    ]
+    assert [kinds[node] for node in data["outputs"]] == ["SaveImage"]
+
+
+def test_the_text_to_image_templates_show_their_schedule(workflow: dict[str, Any], title: str) -> None:
+    assert ("SWDSchedulePlot" in {node["type"] for node in workflow["nodes"]}) == ("text to image" in title)
+
+
+def test_the_notes_hold_no_commands(workflow: dict[str, Any]) -> None:
+    # The Registry's scanner takes a command line in a note for one that the pack runs.
+    (note,) = (node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "MarkdownNote")
+    assert not re.search(r"\b(hf|pip|curl|wget|git|python|cd|mv|sh)\s", note)
 
 
 def test_the_links_are_whole_and_run_from_left_to_right(workflow: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from swd_dev.graph import File
-from swd_dev.templates.files import LARGE, MEDIUM, SDXL, lora, lora_config
+from swd_dev.templates.files import HUB, LARGE, MEDIUM, SDXL, lora, lora_config
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,10 @@ class Base:
     empty_latent: str = "EmptySD3LatentImage"
     has_t5: bool = True
     hints: Sequence[str] = ()
+
+    @property
+    def page(self) -> str:
+        return f"{HUB}/yresearch/{self.repository}"
 
     @property
     def lora(self) -> File:

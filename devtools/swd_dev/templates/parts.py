@@ -1,133 +1,148 @@
-"""Parts that templates share. Columns of nodes run from left to right; positions are those of the canvas."""
+"""Parts that templates share.
+
+Models, LoRA and schedule stand in the upper lane, prompt and picture in the lower one; columns run from left to right.
+Positions are those of the canvas.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from swd_dev.graph import File, Graph
+from swd_dev.graph import File, Graph, Slot
 from swd_dev.templates.bases import Base
 from swd_dev.templates.files import AE, CLIP_L, FLUX, T5
+from swd_dev.templates.notes import note
 
-Slot = tuple[int, int]
-COLUMNS = (0, 430, 860, 1300, 1680, 2060, 2440, 2820)
+COLUMNS = (0, 460, 920, 1380, 1840)
+WIDTH = 400
+LOWER = 450
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Output slots of a base: the model with its LoRA, text encoder, VAE and schedule; and the files it needs."""
+    """Output slots of a base: the model with its LoRA, text encoder and VAE; and the files it needs."""
 
     model: Slot
+    report: Slot
     clip: Slot
     vae: Slot
-    schedule: Slot
     files: list[File]
 
 
-def load(graph: Graph, base: Base) -> Loaded:
-    """Loaders, LoRA with its report, T5 padding and schedule: columns 0 to 2."""
+def load(graph: Graph, base: Base, extra: Sequence[int] = ()) -> Loaded:
+    """Loaders, LoRA and T5 padding: step 1, together with the `extra` nodes."""
+    first = len(graph.nodes) + 1
     model, clip, vae, files = _loaders(graph, base)
     lora = graph.add(
-        "SWDLoraLoader", (COLUMNS[1], 0), (380, 110), [("model", "MODEL"), ("report", "STRING")],
+        "SWDLoraLoader", (COLUMNS[1], 0), (WIDTH, 130), [("model", "MODEL"), ("report", "STRING")],
         [("model", "MODEL", model)], [base.lora.name, 1.0], models=[base.lora],
     )  # fmt: skip
     if base.has_t5:
         # The students were trained on T5 tokens padded to 512 without a mask (upstream README, max_sequence_length).
         padding = graph.add(
-            "T5TokenizerOptions", (COLUMNS[1], 170), (380, 90), [("CLIP", "CLIP")], [("clip", "CLIP", clip)], [0, 512],
-            title="T5 padding as in training",
+            "T5TokenizerOptions", (COLUMNS[1], 200), (WIDTH, 110), [("CLIP", "CLIP")], [("clip", "CLIP", clip)],
+            [0, 512], title="T5 padding as in training",
         )  # fmt: skip
         clip = (padding, 0)
-    schedule = graph.add(
-        "SWDScaleSchedule", (COLUMNS[2], 0), (320, 90), [("schedule", "SWD_SCHEDULE"), ("sigmas", "SIGMAS")],
-        [("model", "MODEL", (lora, 0))], [base.preset],
-    )  # fmt: skip
-    graph.add(
-        "PreviewAny", (COLUMNS[2], -250), (380, 180), [("STRING", "STRING")], [("source", "*", (lora, 1))],
-        title="LoRA report",
-    )  # fmt: skip
-    return Loaded((lora, 0), clip, vae, (schedule, 0), files)
+    graph.group("Step 1 - Load models", [*range(first, len(graph.nodes) + 1), *extra])
+    return Loaded((lora, 0), (lora, 1), clip, vae, files)
 
 
 def _loaders(graph: Graph, base: Base) -> tuple[Slot, Slot, Slot, list[File]]:
     if base.checkpoint:
         loader = graph.add(
-            "CheckpointLoaderSimple", (0, 0), (380, 100), [("MODEL", "MODEL"), ("CLIP", "CLIP"), ("VAE", "VAE")],
+            "CheckpointLoaderSimple", (0, 0), (WIDTH, 100), [("MODEL", "MODEL"), ("CLIP", "CLIP"), ("VAE", "VAE")],
             widgets=[base.checkpoint.name], models=[base.checkpoint],
         )  # fmt: skip
         return (loader, 0), (loader, 1), (loader, 2), [base.checkpoint]
     model = graph.add(
-        "UNETLoader", (0, 0), (380, 90), [("MODEL", "MODEL")], widgets=[FLUX.name, "default"], models=[FLUX]
+        "UNETLoader", (0, 0), (WIDTH, 90), [("MODEL", "MODEL")], widgets=[FLUX.name, "default"], models=[FLUX]
     )
     clip = graph.add(
-        "DualCLIPLoader", (0, 140), (380, 130), [("CLIP", "CLIP")], widgets=[CLIP_L.name, T5.name, "flux", "default"],
-        models=[CLIP_L, T5],
+        "DualCLIPLoader", (0, 160), (WIDTH, 140), [("CLIP", "CLIP")],
+        widgets=[CLIP_L.name, T5.name, "flux", "default"], models=[CLIP_L, T5],
     )  # fmt: skip
-    vae = graph.add("VAELoader", (0, 320), (380, 60), [("VAE", "VAE")], widgets=[AE.name], models=[AE])
+    vae = graph.add("VAELoader", (0, 360), (WIDTH, 60), [("VAE", "VAE")], widgets=[AE.name], models=[AE])
     return (model, 0), (clip, 0), (vae, 0), [FLUX, CLIP_L, T5, AE]
 
 
-def prompt(graph: Graph, loaded: Loaded, text: str, y: int = 150, title: str = "Prompt", height: int = 260) -> Slot:
-    """A prompt in column 2."""
+def schedule(graph: Graph, base: Base, loaded: Loaded, plot: bool = False) -> Slot:
+    """The schedule, the report of the LoRA and, if wanted, the plot of the schedule: step 2."""
     node = graph.add(
-        "CLIPTextEncode", (COLUMNS[2], y), (380, height), [("CONDITIONING", "CONDITIONING")],
+        "SWDScaleSchedule", (COLUMNS[2], 0), (WIDTH, 110), [("schedule", "SWD_SCHEDULE"), ("sigmas", "SIGMAS")],
+        [("model", "MODEL", loaded.model)], [base.preset],
+    )  # fmt: skip
+    members = [node]
+    members.append(
+        graph.add(
+            "PreviewAny", (COLUMNS[2], 180), (WIDTH, 150), [("STRING", "STRING")],
+            [("source", "*", loaded.report)], title="LoRA report",
+        )
+    )  # fmt: skip
+    if plot:
+        members.append(
+            graph.add(
+                "SWDSchedulePlot", (COLUMNS[3], 0), (WIDTH, 330), [("image", "IMAGE")],
+                [("schedule", "SWD_SCHEDULE", (node, 0))], [1024, 1024],
+            )
+        )  # fmt: skip
+    graph.group("Step 2 - Schedule", members)
+    return node, 0
+
+
+def prompt(graph: Graph, loaded: Loaded, text: str, y: int = LOWER, title: str = "Prompt", width: int = WIDTH) -> Slot:
+    """A prompt in the column of the schedule."""
+    node = graph.add(
+        "CLIPTextEncode", (COLUMNS[2], y), (width, 150), [("CONDITIONING", "CONDITIONING")],
         [("clip", "CLIP", loaded.clip)], [text], title=title,
     )  # fmt: skip
     return node, 0
 
 
-def picture(graph: Graph, at: tuple[int, int]) -> tuple[Slot, Slot]:
-    """The picture that ComfyUI brings as an example: its IMAGE and its MASK."""
+def empty_latent(graph: Graph, base: Base, at: tuple[int, int], step: int = 4) -> Slot:
+    node = graph.add(base.empty_latent, at, (WIDTH, 120), [("LATENT", "LATENT")], widgets=[1024, 1024, 1])
+    graph.group(f"Step {step} - Image size", [node])
+    return node, 0
+
+
+def picture(graph: Graph) -> tuple[Slot, Slot]:
+    """The picture that ComfyUI brings as an example, below the loaders: its IMAGE and its MASK."""
     node = graph.add(
-        "LoadImage", at, (380, 330), [("IMAGE", "IMAGE"), ("MASK", "MASK")], widgets=["example.png", "image"]
+        "LoadImage", (0, LOWER), (320, 340), [("IMAGE", "IMAGE"), ("MASK", "MASK")], widgets=["example.png", "image"]
     )
     return (node, 0), (node, 1)
 
 
-def encode(graph: Graph, image: Slot, vae: Slot, at: tuple[int, int]) -> Slot:
+def encode(graph: Graph, image: Slot, vae: Slot, x: int) -> Slot:
     node = graph.add(
-        "VAEEncode", at, (220, 50), [("LATENT", "LATENT")], [("pixels", "IMAGE", image), ("vae", "VAE", vae)]
+        "VAEEncode", (x, LOWER), (180, 50), [("LATENT", "LATENT")], [("pixels", "IMAGE", image), ("vae", "VAE", vae)]
     )
     return node, 0
 
 
-def sample(graph: Graph, loaded: Loaded, positive: Slot, latent: Slot, column: int = 4, denoise: float = 1.0) -> Slot:
+def sample(
+    graph: Graph, loaded: Loaded, stages: Slot, positive: Slot, latent: Slot, x: int = COLUMNS[3], denoise: float = 1.0
+) -> Slot:
+    """Sample, with `stages` the slot of the schedule."""
     node = graph.add(
-        "SWDSampler", (COLUMNS[column], 0), (320, 300), [("latent", "LATENT")],
+        "SWDSampler", (x, 0), (320, 260), [("latent", "LATENT")],
         [("model", "MODEL", loaded.model), ("positive", "CONDITIONING", positive), ("latent_image", "LATENT", latent),
-         ("schedule", "SWD_SCHEDULE", loaded.schedule)],
+         ("schedule", "SWD_SCHEDULE", stages)],
         [0, "randomize", 1.0, denoise, "bicubic"],
     )  # fmt: skip
     return node, 0
 
 
-def finish(graph: Graph, base: Base, loaded: Loaded, latent: Slot, hints: Sequence[str] = (), column: int = 5) -> None:
-    """Decode, save, and the note about the files."""
-    x = COLUMNS[column]
+def finish(graph: Graph, base: Base, loaded: Loaded, latent: Slot, hints: Sequence[str] = ()) -> int:
+    """Decode, save, and the note about the files. Returns the id of SaveImage."""
+    x = graph.nodes[latent[0] - 1]["pos"][0] + 380
     decode = graph.add(
         "VAEDecode", (x, 0), (220, 50), [("IMAGE", "IMAGE")],
         [("samples", "LATENT", latent), ("vae", "VAE", loaded.vae)],
     )  # fmt: skip
-    graph.add("SaveImage", (x + 280, 0), (420, 460), inputs=[("images", "IMAGE", (decode, 0))], widgets=["SwD"])
+    save = graph.add("SaveImage", (x + 280, 0), (460, 520), inputs=[("images", "IMAGE", (decode, 0))], widgets=["SwD"])
     graph.add(
-        "MarkdownNote", (-440, 0), (400, 480), widgets=[note(base, loaded.files, hints)], title="Note: Model links"
+        "MarkdownNote", (-500, -50), (440, 560), widgets=[note(base, loaded.files, hints)], title="Note: Model links"
     )
-
-
-def note(base: Base, files: Sequence[File], hints: Sequence[str]) -> str:
-    """Links and folders of all files, in the manner of ComfyUI's own templates."""
-    lines = ["## Model Links", ""]
-    for directory in dict.fromkeys(file.directory for file in files):
-        lines += [f"**{directory}**", ""]
-        lines += [f"- [{file.name}]({file.url}) ({file.size})" for file in files if file.directory == directory] + [""]
-    lora, config = base.lora, base.lora_config
-    lines += [
-        "**loras**", "",
-        f"- [{lora.name}]({lora.url}): the hub calls it adapter_model.safetensors. Save it under this name.",
-        f"- [{config.name}]({config.url}): optional, holds the scale of the LoRA. The hub calls it "
-        "adapter_config.json.", "",
-        "## Model Storage Location", "", "```", "ComfyUI/models/",
-        *(f"  {file.directory}/{file.name}" for file in (*files, lora, config)), "```", "",
-        "## Use", "", *(f"- {hint}" for hint in (*hints, *base.hints)), f"- {base.licence}",
-    ]  # fmt: skip
-    return "\n".join(lines)
+    return save
