@@ -6,6 +6,8 @@ from comfy_api.latest import ComfyExtension, io
 
 from .nodes import NODES
 
+WEB_DIRECTORY = "./web"
+
 
 class SWDExtension(ComfyExtension):
     """The nodes of this pack."""

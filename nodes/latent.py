@@ -18,7 +18,7 @@ class SWDLatentUpscale(io.ComfyNode):
             display_name="SwD Latent Upscale",
             category=CATEGORY,
             description="Resizes a clean latent as SwD does between two stages.",
-            search_aliases=["SwD", "latent upscale", "bicubic latent", "LCM upscale"],
+            search_aliases=["SwD", "scale-wise", "progressive", "LCM upscale", "latent upscale", "bicubic latent"],
             inputs=[
                 io.Latent.Input("samples", tooltip="A clean latent: the output of a sampler, or an encoded picture."),
                 upscale_method_input(),
@@ -28,7 +28,7 @@ class SWDLatentUpscale(io.ComfyNode):
                     min=0.01,
                     max=8.0,
                     step=0.01,
-                    tooltip="Factor for both sides of the latent.",
+                    tooltip="Factor for both sides of the latent: 2.0 makes four times as many pixels.",
                 ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The resized latent.")],

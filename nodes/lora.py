@@ -20,7 +20,7 @@ class SWDLoraLoader(io.ComfyNode):
             display_name="SwD LoRA Loader",
             category=CATEGORY,
             description="Loads a LoRA as it was published, PEFT folders included, and says what it loaded.",
-            search_aliases=["SwD", "PEFT LoRA", "adapter_model", "scale-wise"],
+            search_aliases=["SwD", "scale-wise", "few step", "PEFT LoRA", "adapter_model"],
             inputs=[
                 io.Model.Input("model", tooltip="The base model."),
                 _lora_name_input(),
@@ -34,7 +34,7 @@ class SWDLoraLoader(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(display_name="model", tooltip="The model with the LoRA."),
+                io.Model.Output(display_name="model", tooltip="The model with the LoRA on it."),
                 io.String.Output(display_name="report", tooltip="How many layers were loaded, and at which scale."),
             ],
         )

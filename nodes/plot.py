@@ -25,7 +25,7 @@ class SWDSchedulePlot(io.ComfyNode):
                 _side("width", "Width of the picture you want, in pixels."),
                 _side("height", "Height of the picture you want, in pixels."),
             ],
-            outputs=[io.Image.Output(display_name="image", tooltip="The drawing, 960 x 600 pixels.")],
+            outputs=[io.Image.Output(display_name="image", tooltip="The drawing as an image of 960 x 600 pixels.")],
         )
 
     @classmethod

@@ -24,11 +24,15 @@ class SamplerSWD(io.ComfyNode):
             search_aliases=_ALIASES,
             inputs=[
                 ScheduleType.Input(
-                    "schedule", tooltip="From SwD Scale Schedule; its sigmas go to SamplerCustomAdvanced."
+                    "schedule",
+                    tooltip="From SwD Scale Schedule or SwD Custom Schedule; the sigmas of that node go to "
+                    "SamplerCustomAdvanced.",
                 ),
                 upscale_method_input(),
             ],
-            outputs=[io.Sampler.Output(display_name="sampler", tooltip="For SamplerCustomAdvanced.")],
+            outputs=[
+                io.Sampler.Output(display_name="sampler", tooltip="For the sampler input of SamplerCustomAdvanced.")
+            ],
         )
 
     @classmethod
@@ -49,9 +53,12 @@ class SWDSampler(io.ComfyNode):
                 io.Model.Input("model", tooltip="The model with its SwD LoRA."),
                 io.Conditioning.Input("positive", tooltip="What the picture shows."),
                 io.Conditioning.Input(
-                    "negative", optional=True, tooltip="What to avoid; only used where cfg is not 1.0."
+                    "negative", optional=True, tooltip="What to avoid. Has no effect while cfg is 1.0."
                 ),
-                io.Latent.Input("latent_image", tooltip="A latent of the final size; empty for text to image."),
+                io.Latent.Input(
+                    "latent_image",
+                    tooltip="A latent of the final size: empty for text to image, else an encoded picture.",
+                ),
                 ScheduleType.Input("schedule", tooltip="From SwD Scale Schedule or SwD Custom Schedule."),
                 io.Int.Input(
                     "seed",
@@ -59,7 +66,7 @@ class SWDSampler(io.ComfyNode):
                     min=0,
                     max=2**64 - 1,
                     control_after_generate=True,
-                    tooltip="Picture k of a batch equals a single picture with seed + k.",
+                    tooltip="Seed of the noise. Picture k of a batch equals a single picture with seed + k.",
                 ),
                 io.Float.Input(
                     "cfg",
@@ -68,7 +75,8 @@ class SWDSampler(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     round=0.01,
-                    tooltip="SwD was trained for 1.0: one forward pass a step. Other values need a negative.",
+                    tooltip="Keep 1.0, which SwD was trained for. "
+                    "Any other value needs a negative prompt and twice the work.",
                 ),
                 io.Float.Input(
                     "denoise",
@@ -76,7 +84,8 @@ class SWDSampler(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Below 1.0 the run starts from latent_image, at the first step with a timestep up to this.",
+                    tooltip="Below 1.0 the run starts from latent_image, at the first step whose timestep is not above "
+                    "this value.",
                 ),
                 upscale_method_input(),
             ],

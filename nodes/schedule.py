@@ -16,7 +16,9 @@ _ALIASES = ["SwD", "scale-wise", "few step", "progressive", "LCM upscale"]
 
 def _outputs() -> list[Any]:
     return [
-        ScheduleType.Output(display_name="schedule", tooltip="Size and noise level of every step."),
+        ScheduleType.Output(
+            display_name="schedule", tooltip="Size and noise level of every step, for the SwD sampler."
+        ),
         io.Sigmas.Output(display_name="sigmas", tooltip="The noise levels alone, for SamplerCustomAdvanced."),
     ]
 
@@ -61,7 +63,7 @@ class SWDCustomSchedule(io.ComfyNode):
             description="A schedule of your own: one scale and one timestep for each step.",
             search_aliases=_ALIASES,
             inputs=[
-                io.Model.Input("model", tooltip="The model that will be sampled."),
+                io.Model.Input("model", tooltip="The model that will be sampled. Its noise scale decides the sigmas."),
                 io.String.Input(
                     "scales",
                     default=SCALES_EXAMPLE,
@@ -70,7 +72,7 @@ class SWDCustomSchedule(io.ComfyNode):
                 io.String.Input(
                     "timesteps",
                     default=TIMESTEPS_EXAMPLE,
-                    tooltip="One t in (0, 1] a step, falling: the model's timestep divided by 1000.",
+                    tooltip="One t in (0, 1] a step, falling: the model's timestep divided by 1000. 1 is pure noise.",
                 ),
             ],
             outputs=_outputs(),

@@ -36,6 +36,15 @@ NODES = {
     "SWDLoraSave": (["filename_prefix", "lora_name"], ["STRING"]),
 }
 
+# What people type into the node search, and the nodes that carry it as an alias.
+SEARCHES = {
+    "SwD": set(NODES),
+    "scale-wise": set(NODES),
+    "few step": {"SWDScaleSchedule", "SWDCustomSchedule", "SamplerSWD", "SWDSampler", "SWDLoraLoader"},
+    "progressive": {"SWDScaleSchedule", "SWDCustomSchedule", "SamplerSWD", "SWDSampler", "SWDLatentUpscale"},
+    "LCM upscale": {"SWDScaleSchedule", "SWDCustomSchedule", "SamplerSWD", "SWDSampler", "SWDLatentUpscale"},
+}
+
 
 @pytest.fixture(scope="module")
 def server(comfyui: Path, tiny_models: Path) -> Iterator[ComfyServer]:
@@ -87,7 +96,20 @@ def test_an_unmodified_comfyui_finds_the_nodes_of_the_design(object_info: dict[s
         assert info["category"] == "SwD"
         tooltips = [options[1].get("tooltip") for options in widgets.values()]
         assert all(tooltips), f"{node_id} has an input without a tooltip"
+        assert all(info["output_tooltips"]), f"{node_id} has an output without a tooltip"
     assert sorted(name for name in object_info if "SWD" in name and "Tiny" not in name) == sorted(NODES)
+
+
+def test_the_search_words_find_the_nodes(object_info: dict[str, Any]) -> None:
+    for words, nodes in SEARCHES.items():
+        assert {node_id for node_id in NODES if words in object_info[node_id]["search_aliases"]} == nodes, words
+
+
+def test_the_help_pages_and_their_pictures_are_served(client: ComfyClient) -> None:
+    files = [*(PACK / "web" / "docs").iterdir()]
+    assert {path.stem for path in files if path.suffix == ".md"} == set(NODES)
+    for path in files:
+        assert client.request(f"/extensions/swd/docs/{path.name}") == path.read_bytes()
 
 
 def test_there_is_a_template_for_every_preset_in_use(object_info: dict[str, Any]) -> None:
