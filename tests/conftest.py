@@ -30,6 +30,12 @@ for folder in (PACK / "devtools", COMFYUI):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "write tests/frozen and examples/*.json anew, from the running ComfyUI"
+    parser.addoption("--update-frozen", action="store_true", help=text)
+
+
 # The modules of the pack without its entry point, for tests that need no ComfyUI.
 _package = types.ModuleType("swd_pack")
 _package.__path__ = [str(PACK)]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+from swd_dev.client import ComfyClient
+from swd_dev.server import ComfyServer
 from swd_dev.tiny.comfyui import use_comfyui
 
 use_comfyui(Path(os.environ["COMFYUI_PATH"]))
@@ -56,3 +60,24 @@ def diffusers_model(tiny_models: Path):
         return made[key]
 
     return by_family
+
+
+@pytest.fixture(scope="session")
+def server(pack: Path, comfyui: Path, tiny_models: Path) -> Iterator[ComfyServer]:
+    """A live ComfyUI server with the pack and the tiny models; one a session."""
+    with ComfyServer(comfyui, Path(os.environ["SWD_SERVER_PYTHON"]), pack, tiny_models) as running:
+        # A picture that is see-through on the right: ComfyUI makes a mask of that.
+        picture = Image.effect_noise((256, 192), 60).convert("RGBA")
+        picture.putalpha(Image.linear_gradient("L").rotate(90).resize((256, 192)).point(lambda v: 255 * (v < 128)))
+        picture.save(running.base_directory / "input" / "example.png")
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(server: ComfyServer) -> ComfyClient:
+    return ComfyClient(server.url)
+
+
+@pytest.fixture(scope="session")
+def object_info(client: ComfyClient) -> dict[str, Any]:
+    return client.object_info()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -15,56 +13,10 @@ from PIL import Image
 from swd_dev.client import ComfyClient, Event
 from swd_dev.errors import DevError
 from swd_dev.prompts import load_template, set_seed, stand_in
-from swd_dev.server import ComfyServer
 
 PACK = Path(__file__).resolve().parents[2]
 TEMPLATES = sorted((PACK / "workflows").glob("*.json"))
 TEXT_TO_IMAGE = PACK / "workflows/SwD text to image - SD3.5 Medium, 6 steps.json"
-
-# The node table of the design: inputs and outputs of every node are frozen.
-NODES = {
-    "SWDScaleSchedule": (["model", "preset"], ["SWD_SCHEDULE", "SIGMAS"]),
-    "SWDCustomSchedule": (["model", "scales", "timesteps"], ["SWD_SCHEDULE", "SIGMAS"]),
-    "SamplerSWD": (["schedule", "upscale_method"], ["SAMPLER"]),
-    "SWDSampler": (
-        ["cfg", "denoise", "latent_image", "model", "negative", "positive", "schedule", "seed", "upscale_method"],
-        ["LATENT"],
-    ),
-    "SWDLatentUpscale": (["samples", "scale_by", "upscale_method"], ["LATENT"]),
-    "SWDSchedulePlot": (["height", "schedule", "width"], ["IMAGE"]),
-    "SWDLoraLoader": (["lora_name", "model", "strength_model"], ["MODEL", "STRING"]),
-    "SWDLoraSave": (["filename_prefix", "lora_name"], ["STRING"]),
-}
-
-# What people type into the node search, and the nodes that carry it as an alias.
-SEARCHES = {
-    "SwD": set(NODES),
-    "scale-wise": set(NODES),
-    "few step": {"SWDScaleSchedule", "SWDCustomSchedule", "SamplerSWD", "SWDSampler", "SWDLoraLoader"},
-    "progressive": {"SWDScaleSchedule", "SWDCustomSchedule", "SamplerSWD", "SWDSampler", "SWDLatentUpscale"},
-    "LCM upscale": {"SWDScaleSchedule", "SWDCustomSchedule", "SamplerSWD", "SWDSampler", "SWDLatentUpscale"},
-}
-
-
-@pytest.fixture(scope="module")
-def server(comfyui: Path, tiny_models: Path) -> Iterator[ComfyServer]:
-    with ComfyServer(comfyui, Path(os.environ["SWD_SERVER_PYTHON"]), PACK, tiny_models) as running:
-        # A picture that is see-through on the right: ComfyUI makes a mask of that.
-        picture = Image.effect_noise((256, 192), 60).convert("RGBA")
-        picture.putalpha(Image.linear_gradient("L").rotate(90).resize((256, 192)).point(lambda v: 255 * (v < 128)))
-        picture.save(running.base_directory / "input" / "example.png")
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(server: ComfyServer) -> ComfyClient:
-    return ComfyClient(server.url)
-
-
-@pytest.fixture(scope="module")
-def object_info(client: ComfyClient) -> dict[str, Any]:
-    return client.object_info()
-
 
 # alpha / rank of the tiny LoRAs, where it is not 20 / 8 or 10 / 4.
 LORA_SCALES = {"swd_flux": 0.5}
@@ -85,31 +37,6 @@ def small(path: Path, object_info: dict[str, Any]) -> dict[str, Any]:
 def node(prompt: dict[str, Any], class_type: str) -> dict[str, Any]:
     (inputs,) = (entry["inputs"] for entry in prompt.values() if entry["class_type"] == class_type)
     return inputs
-
-
-def test_an_unmodified_comfyui_finds_the_nodes_of_the_design(object_info: dict[str, Any]) -> None:
-    for node_id, (inputs, outputs) in NODES.items():
-        info = object_info[node_id]
-        widgets = {**info["input"]["required"], **info["input"].get("optional", {})}
-        assert sorted(widgets) == inputs, node_id
-        assert info["output"] == outputs, node_id
-        assert info["category"] == "SwD"
-        tooltips = [options[1].get("tooltip") for options in widgets.values()]
-        assert all(tooltips), f"{node_id} has an input without a tooltip"
-        assert all(info["output_tooltips"]), f"{node_id} has an output without a tooltip"
-    assert sorted(name for name in object_info if "SWD" in name and "Tiny" not in name) == sorted(NODES)
-
-
-def test_the_search_words_find_the_nodes(object_info: dict[str, Any]) -> None:
-    for words, nodes in SEARCHES.items():
-        assert {node_id for node_id in NODES if words in object_info[node_id]["search_aliases"]} == nodes, words
-
-
-def test_the_help_pages_and_their_pictures_are_served(client: ComfyClient) -> None:
-    files = [*(PACK / "web" / "docs").iterdir()]
-    assert {path.stem for path in files if path.suffix == ".md"} == set(NODES)
-    for path in files:
-        assert client.request(f"/extensions/swd/docs/{path.name}") == path.read_bytes()
 
 
 def test_there_is_a_template_for_every_preset_in_use(object_info: dict[str, Any]) -> None:
