@@ -57,6 +57,21 @@ def comfyui() -> Path:
     return COMFYUI
 
 
+@pytest.fixture(scope="session")
+def packed_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A git repository of all that the working tree does not ignore, with the Registry's archive `node.zip` in it."""
+    from swd_dev.pack import copy_of_tree, pack
+
+    folder = copy_of_tree(PACK, tmp_path_factory.mktemp("pack") / "swd")
+    pack(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def archive(packed_tree: Path) -> Path:
+    return packed_tree / "node.zip"
+
+
 @pytest.fixture
 def figure(record_property, capsys):
     """Print a measured figure, whatever pytest captures, and keep it in the report."""

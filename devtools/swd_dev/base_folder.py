@@ -16,17 +16,19 @@ DEV_NODES = DEVTOOLS / "swd_dev" / "tiny" / "comfy_nodes"
 NOT_COPIED = (".git", "__pycache__", "devtools", "tests", ".venv", ".*_cache")
 
 
-def prepare(base: Path, pack: Path, tiny_models: Path, comfyui: Path) -> Path:
+def prepare(base: Path, pack: Path | None, tiny_models: Path, comfyui: Path) -> Path:
     """Fill `base` and return the file that names the folders of the tiny models.
 
-    The pack and the development nodes are linked, or copied where the system forbids links. ComfyUI's example picture,
-    which templates load, is copied, and so is each tiny LoRA, under the name that templates give it.
+    The pack and the development nodes are linked, or copied where the system forbids links; without a pack the custom
+    nodes stay as they are. ComfyUI's example picture, which templates load, is copied, and so is each tiny LoRA, under
+    the name that templates give it.
     """
     for name in FOLDERS:
         (base / name).mkdir(parents=True, exist_ok=True)
-    _link(pack, base / "custom_nodes" / "swd")
-    if DEV_NODES.is_dir():
-        _link(DEV_NODES, base / "custom_nodes" / "swd_tiny_models")
+    if pack:
+        _link(pack, base / "custom_nodes" / "swd")
+        if DEV_NODES.is_dir():
+            _link(DEV_NODES, base / "custom_nodes" / "swd_tiny_models")
     example = comfyui / "input" / "example.png"
     if example.is_file():
         shutil.copy(example, base / "input")

@@ -11,7 +11,7 @@ from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .pack import import_core
+from .core import import_core
 
 plot, presets, resize, schedule = (import_core(name) for name in ("plot", "presets", "resize", "schedule"))
 family, noise = import_core("family"), import_core("noise")

@@ -35,8 +35,9 @@ class ComfyServer:
     """`with ComfyServer(...) as server:` runs ComfyUI with the pack on a free port of 127.0.0.1.
 
     `url`, `base_directory`, `log_path` and `process` are set inside the block; the process is the guard that runs the
-    server. Without a base directory the server gets one of its own, deleted at the end. Entering raises DevError, with
-    the end of the log, if the server does not start or cannot import the pack.
+    server. Without a base directory the server gets one of its own, deleted at the end; without a pack it takes the
+    custom nodes that its base directory holds. Entering raises DevError, with the end of the log, if the server does
+    not start or cannot import the pack.
     """
 
     url: str
@@ -48,7 +49,7 @@ class ComfyServer:
         self,
         comfyui: Path,
         python: Path,
-        pack: Path,
+        pack: Path | None,
         tiny_models: Path,
         base_directory: Path | None = None,
         extra_args: Sequence[str] = (),
