@@ -7,15 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from .browser import ensure_browser
 from .environment import Settings
 from .errors import DevError
-from .host import Host, ensure_host, ensure_tree
+from .host import Host, ensure_front_end, ensure_host, ensure_tree
 from .options import add_demo_options, add_serve_options, as_arguments
 from .paths import REPO
 from .process import run_child
 from .progress import say
 from .signals import stop_on_signals
-from .testing import CHECKS, run_checks
+from .testing import CHECKS, run_checks, wants_browser
 from .tiny_models import ensure_tiny_models
 from .versions import DEFAULT, VERSIONS
 
@@ -125,6 +126,8 @@ def _test(host: Host, settings: Settings, options: argparse.Namespace, extra: li
     checks = (options.only,) if options.only else CHECKS
     if "pytest" in checks:
         settings = _with_tiny(host, settings, options)
+        if wants_browser(extra):
+            settings = replace(settings, browser=ensure_browser(host), front_end=ensure_front_end(host))
     return run_checks(checks, host, _env(host, settings), extra)
 
 

@@ -38,13 +38,16 @@ class Settings:
     """What a child needs to start ComfyUI: its source tree, the Python that runs it, and the tiny models (or none).
 
     `server_packages` is a folder of packages that come before those of the server's Python. It reaches the server by
-    way of `server_env`.
+    way of `server_env`. `browser` is the program that the browser tests drive, `front_end` the web page that they open
+    beside ComfyUI's own.
     """
 
     comfyui: Path
     server_python: Path
     tiny_models: Path | None
     server_packages: Path | None = None
+    browser: Path | None = None
+    front_end: Path | None = None
 
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ) -> "Settings":
@@ -60,8 +63,14 @@ class Settings:
         env = {**clean_env(), **OFFLINE, "PYTHONPATH": str(DEVTOOLS)}
         env["COMFYUI_PATH"] = str(self.comfyui)
         env["SWD_SERVER_PYTHON"] = str(self.server_python)
-        for name, folder in (("SWD_TINY_MODELS", self.tiny_models), (SERVER_PACKAGES, self.server_packages)):
+        optional = {
+            "SWD_TINY_MODELS": self.tiny_models,
+            SERVER_PACKAGES: self.server_packages,
+            "SWD_BROWSER": self.browser,
+            "SWD_FRONT_END": self.front_end,
+        }
+        for name, path in optional.items():
             env.pop(name, None)
-            if folder:
-                env[name] = str(folder)
+            if path:
+                env[name] = str(path)
         return env

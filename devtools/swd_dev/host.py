@@ -17,7 +17,7 @@ from .paths import CONSTRAINTS, REQUIREMENTS, cache_root, short_hash, venv_progr
 from .process import Command, run_logged
 from .progress import say
 from .tree import Tree, build_tree
-from .versions import DEFAULT, VERSIONS
+from .versions import DEFAULT, FRONT_END, VERSIONS
 
 NEEDED_GIB = 12
 STARTED = time.time()  # what was built later need not be built anew
@@ -84,6 +84,20 @@ def ensure_tree(host: Host, version: str) -> Tree:
             if not tree.complete():
                 _build_tree(host, version, lock.fd)
     return tree
+
+
+def ensure_front_end(host: Host) -> Path:
+    """Return the folder of the newer front end's web page; fetches it where it is absent. Raises DevError."""
+    folder = host.root / FRONT_END.replace("==", "-")
+    if not folder.exists():
+        with _lock(host) as lock:
+            if not folder.exists():
+                partial = folder.with_name(f"{folder.name}.partial")
+                wipe(partial)
+                command = _pip(host, "install", "--no-deps", "--no-cache-dir", "--target", partial, FRONT_END)
+                _run(host, f"fetching {FRONT_END}", command, lock.fd)
+                partial.rename(folder)
+    return folder / "comfyui_frontend_package" / "static"
 
 
 def _lock(host: Host) -> FileLock:

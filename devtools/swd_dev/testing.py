@@ -15,6 +15,7 @@ from .progress import say
 CHECKS = ("ruff", "types", "pytest")
 PACK_NAME = "swd_pack"
 PACK_PARTS = ("__init__.py", "nodes", "swd_core")
+BROWSER_TESTS = REPO / "tests" / "browser"
 
 
 def run_checks(checks: Sequence[str], host: Host, env: Mapping[str, str], pytest_arguments: Sequence[str]) -> int:
@@ -43,8 +44,20 @@ def _run_check(name: str, host: Host, env: Mapping[str, str], pytest_arguments: 
     return run_child(command, {**env, "PYTHONSAFEPATH": "1"}, REPO)
 
 
+def wants_browser(pytest_arguments: Sequence[str]) -> bool:
+    """Whether the tests that these arguments choose hold some of tests/browser: those of no path are all tests."""
+    chosen = [_test_path(argument) for argument in pytest_arguments if _is_test_path(argument)]
+    return not chosen or any(
+        path.is_relative_to(BROWSER_TESTS) or BROWSER_TESTS.is_relative_to(path) for path in chosen
+    )
+
+
+def _test_path(argument: str) -> Path:
+    return (REPO / argument.split("::")[0]).resolve()
+
+
 def _is_test_path(argument: str) -> bool:
-    return not argument.startswith("-") and (REPO / argument.split("::")[0]).exists()
+    return not argument.startswith("-") and _test_path(argument).exists()
 
 
 def _types_of_pack(host: Host, env: Mapping[str, str]) -> int:

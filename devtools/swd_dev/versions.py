@@ -1,4 +1,4 @@
-"""The ComfyUI versions that the host can build, and the packages that only their servers use."""
+"""The ComfyUI versions that the host can build, the packages that only their servers use, and a newer front end."""
 
 from dataclasses import dataclass
 
@@ -26,3 +26,6 @@ VERSIONS = {
     "0.30.0": Version("2.6.0"),
 }
 DEFAULT = "0.30.0"
+
+# The second web page of the browser tests, newer than that of DEFAULT.
+FRONT_END = "comfyui-frontend-package==1.58.1"
