@@ -17,7 +17,7 @@ class SWDLatentUpscale(io.ComfyNode):
             node_id="SWDLatentUpscale",
             display_name="SwD Latent Upscale",
             category=CATEGORY,
-            description="Resizes a clean latent as SwD does between two stages.",
+            description="Resizes a clean latent as SwD does between two steps.",
             search_aliases=["SwD", "scale-wise", "progressive", "LCM upscale", "latent upscale", "bicubic latent"],
             inputs=[
                 io.Latent.Input("samples", tooltip="A clean latent: the output of a sampler, or an encoded picture."),

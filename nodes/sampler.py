@@ -66,7 +66,8 @@ class SWDSampler(io.ComfyNode):
                     min=0,
                     max=2**64 - 1,
                     control_after_generate=True,
-                    tooltip="Seed of the noise. Picture k of a batch equals a single picture with seed + k.",
+                    tooltip="Seed of the noise. Picture k of a batch, counted from 0, equals a single picture with "
+                    "seed + k.",
                 ),
                 io.Float.Input(
                     "cfg",

@@ -17,5 +17,5 @@ def upscale_method_input() -> io.Combo.Input:
         "upscale_method",
         options=list(METHODS),
         default="bicubic",
-        tooltip="How the clean latent grows between two stages. The LoRAs were trained with bicubic.",
+        tooltip="How the clean latent grows between two steps. The LoRAs were trained with bicubic.",
     )

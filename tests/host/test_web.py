@@ -1,7 +1,8 @@
-"""What the front end gets from the pack: search words and help pages."""
+"""What the front end gets from the pack: search words, help pages and translations."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +34,12 @@ def test_the_help_pages_and_their_pictures_are_served(client: ComfyClient, nodes
     assert {path.stem for path in files if path.suffix == ".md"} == set(nodes)
     for path in files:
         assert client.request(f"/extensions/swd/docs/{path.name}") == path.read_bytes()
+
+
+def test_the_translations_are_served(client: ComfyClient, pack: Path) -> None:
+    served = json.loads(client.request("/api/i18n"))
+    for folder in (pack / "locales").iterdir():
+        for node_id, texts in json.loads((folder / "nodeDefs.json").read_text(encoding="utf-8")).items():
+            assert served[folder.name]["nodeDefs"][node_id] == texts
+        assert served[folder.name]["nodeCategories"]["SwD"] == "SwD"
+    assert served["zh"]["nodeDefs"]["SWDSampler"]["display_name"] == "SwD 采样器"
