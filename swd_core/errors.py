@@ -1,13 +1,15 @@
-"""The one exception that a wrong input raises."""
+"""What a user reads when something is wrong."""
 
 from __future__ import annotations
 
 
-class InputError(ValueError):
-    """A wrong input: what it is on the first line, then what was found, what is allowed and what to do.
+def explain(problem: str, *, found: object, allowed: str, remedy: str) -> str:
+    """The text of every error here: what it is on the first line, what was found, what is allowed and what to do."""
+    return f"{problem}\nFound: {found}\nAllowed: {allowed}\nTo do: {remedy}"
 
-    ComfyUI shows the text of an exception to the user, so the text is the user interface.
-    """
+
+class InputError(ValueError):
+    """A wrong input. ComfyUI shows the text of an exception to the user, so the text is the user interface."""
 
     def __init__(self, problem: str, *, found: object, allowed: str, remedy: str) -> None:
-        super().__init__(f"{problem}\nFound: {found}\nAllowed: {allowed}\nTo do: {remedy}")
+        super().__init__(explain(problem, found=found, allowed=allowed, remedy=remedy))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,13 +15,11 @@ from ..stages import Stage
 from .caches import forget_steps
 from .compat import call_known, no_callback
 from .conditions import stage_conditions
+from .faults import stage_error
 from .hooks import KeyframeStates, read_keyframes, write_keyframes
 from .progress import announce
 
 Callback = Callable[..., None]
-
-# What torch says when tensors of two sizes meet.
-_SIZE_CLASHES = ("must match", "size mismatch", "shapes cannot be multiplied", "invalid for input of size")
 
 
 @dataclass
@@ -30,12 +28,13 @@ class Run:
 
     `noise` [B, C, [T,] H, W] gives the target's shape and device. `init`: the latent that came in, at the target size
     and unprocessed as `inner_sample` expects it, or None for an empty one. `mask`: the denoise mask at the target
-    size, or None. `sigmas`: all of the run, as a tensor on the device; the noise levels that conditions and patches
-    look at. `pure_start`: begin with noise alone, whatever the latent that came in holds. `keyframes` and `size`:
-    hook keyframes and size after the last stage.
+    size, or None. `stages` and `sigmas`: all of the run, not what is left of it; the sigmas, on the device, are the
+    noise levels that conditions and patches look at. `pure_start`: begin with noise alone, whatever the latent that
+    came in holds. `keyframes` and `size`: hook keyframes and size after the last stage.
     """
 
     guider: Any
+    stages: Sequence[Stage]
     sigmas: Tensor
     callback: Callback | None
     noise: Tensor
@@ -53,10 +52,6 @@ class Run:
     def model_sampling(self) -> Any:
         return self.guider.inner_model.model_sampling
 
-    @property
-    def steps(self) -> int:
-        return len(self.sigmas) - 1
-
     def draw(self, stage: Stage) -> Tensor:
         """Fresh noise [B, C, [T,] h, w] for a stage, on the device."""
         drawn = self.source.draw((*self.noise.shape[1:-2], *stage.size)).to(self.noise.device)
@@ -65,7 +60,7 @@ class Run:
 
     def predict(self, stage: Stage, clean: Tensor | None, noise: Tensor) -> Tensor:
         """One forward pass at a stage. See `swd_core.loop.Predict`."""
-        announce(f"step {stage.index + 1} of {self.steps} at {stage.width} x {stage.height}")
+        announce(f"step {stage.index + 1} of {len(self.stages)} at {stage.width} x {stage.height}")
         target = tuple(self.noise.shape[-2:])
         self.guider.conds = stage_conditions(self.guider, stage.size, target, self.pixels_per_latent)
         if self.size not in (None, stage.size):
@@ -87,11 +82,10 @@ class Run:
                 latent_shapes=[noise.shape],
             )
         except RuntimeError as error:
-            # A stage of the target's size ran into something else, unless earlier ones left it a tensor of theirs.
-            grows = stage.index > 0 or stage.size != target
-            if grows and any(words in str(error) for words in _SIZE_CLASHES):
-                raise _size_clash(stage, error) from error
-            raise
+            told = stage_error(error, stage, self.stages[-1], len(noise))
+            if told is None:
+                raise
+            raise told from error
         assert forward.x0 is not None
         return forward.x0
 
@@ -140,13 +134,3 @@ class _Forward:
         elif self.run.pure_start:
             x = scaling(sigma, noise, noise * 0, True)
         return x
-
-
-def _size_clash(stage: Stage, error: RuntimeError) -> RuntimeError:
-    return RuntimeError(
-        f"Something on the model or in the prompt cannot follow the latent as it grows to "
-        f"{stage.width} x {stage.height}.\nFound: {error}\n"
-        "Allowed: patches that keep no tensor of one size from step to step, prompts without pictures of one size\n"
-        "To do: remove them one by one. Adaptive Projected Guidance works with momentum 0; compiled engines of a fixed "
-        "shape, the picture of HiDream-E1, VACE frames, and subjects, poses and cameras of Wan do not work."
-    )

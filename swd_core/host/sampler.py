@@ -10,11 +10,13 @@ import comfy.samplers
 from torch import Tensor
 
 from ..errors import InputError
+from ..finite import FiniteWatch
 from ..loop import sample_scalewise
 from ..noise import StageNoise, recover_items
 from ..schedule import Schedule
 from ..stages import plan_stages
 from .facts import read_facts
+from .faults import check_finite, not_finite
 from .report import clock_for, log_run, timed
 from .run import Callback, Run
 
@@ -48,12 +50,14 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
     ) -> Tensor:
         """Called by `CFGGuider.inner_sample`; all tensors at the target size, in the model's latent space."""
         check_run(model_wrap, self.schedule, noise)
+        check_finite({"latent_image: it": latent_image, "latent_image: its mask": denoise_mask, "noise: it": noise})
         levels = sigmas.tolist()
         stages = plan_stages(self.schedule, levels, *noise.shape[-2:])
         seed = extra_args.get("seed") or 0
         has_noise = bool(noise.any())
         run = Run(
             guider=model_wrap,
+            stages=stages,
             sigmas=sigmas,
             callback=callback,
             noise=noise,
@@ -66,9 +70,12 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
             # At the top of its noise scale a model is to see noise alone; ComfyUI would leave the latent below it.
             pure_start=has_noise and self.max_denoise(model_wrap, sigmas),
         )
-        clock = clock_for(noise.device)
+        clock, watch = clock_for(noise.device), FiniteWatch()
         with _restored(model_wrap):
-            x0 = sample_scalewise(stages, timed(run.predict, clock), run.draw, self.upscale_method)
+            x0 = sample_scalewise(stages, timed(watch.over(run.predict), clock), run.draw, self.upscale_method)
+            bad = watch.first_bad()
+            if bad is not None:
+                raise not_finite(model_wrap, stages[bad], stages[-1])
             log_run(self.schedule, stages, noise.shape[0], clock)
             return run.finish(x0, levels[-1])
 

@@ -1,0 +1,123 @@
+"""What went wrong at a stage, as a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import comfy.model_management
+import torch
+from torch import Tensor
+
+from ..errors import InputError, explain
+from ..stages import Stage
+
+# What torch says when tensors of two sizes meet.
+_SIZE_CLASHES = ("must match", "size mismatch", "shapes cannot be multiplied", "invalid for input of size")
+# What torch says on devices whose lack of memory is no exception of its own: Apple, DirectML, the CPU.
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough gpu video memory")
+
+_REMEDIES = {
+    torch.float16: "float16 overflows in some models: start ComfyUI with --bf16-unet, or with --fp32-unet",
+}
+_REMEDY = "lower strength_model of the LoRAs, or take them off one by one: one of them, or the model, may be damaged"
+
+
+def stage_error(error: RuntimeError, stage: Stage, last: Stage, pictures: int) -> RuntimeError | None:
+    """What to raise in place of an error that a stage ran into; None to let it pass as it is.
+
+    Lack of memory stays the exception by which ComfyUI knows it: then it unloads all models.
+    """
+    if _is_out_of_memory(error):
+        return _out_of_memory(error, stage, last, pictures)
+    # A stage of the target's size ran into something else, unless earlier ones left it a tensor of theirs.
+    grows = stage.index > 0 or stage.size != last.size
+    if grows and any(words in str(error) for words in _SIZE_CLASHES):
+        return _size_clash(error, stage)
+    return None
+
+
+def not_finite(guider: Any, stage: Stage, last: Stage) -> InputError:
+    """The error for a stage whose clean latent holds NaN or infinity. Names the prompt if that is where it came from.
+
+    `guider`: has its `inner_model` still.
+    """
+    prompt = next(_unsound_prompts(guider.original_conds), None)
+    if prompt is not None:
+        return InputError(
+            f"{prompt}: the prompt is not finite.",
+            found="NaN or infinity in the embedding of the text",
+            allowed="finite numbers",
+            remedy="start ComfyUI with --fp32-text-enc, or download the text encoder again.",
+        )
+    dtype = guider.inner_model.get_dtype_inference()
+    return InputError(
+        f"model: the latent of {_name(stage, last)} is not finite.",
+        found=f"NaN or infinity from a model that computes in {str(dtype).removeprefix('torch.')}",
+        allowed="finite numbers",
+        remedy=f"{_REMEDIES.get(dtype, _REMEDY)}.",
+    )
+
+
+def check_finite(values: Mapping[str, Tensor | None]) -> None:
+    """Refuse NaN and infinity in what comes into a run.
+
+    Raises:
+        InputError: names the first such value.
+    """
+    for name, value in values.items():
+        if value is not None and not torch.isfinite(value).all():
+            raise InputError(
+                f"{name} is not finite.",
+                found="NaN or infinity among its numbers",
+                allowed="finite numbers",
+                remedy="look at the node that it comes from; a sampler or VAE in float16 may have overflowed there.",
+            )
+
+
+def _name(stage: Stage, last: Stage) -> str:
+    return f"step {stage.index + 1} of {last.index + 1}, at {stage.width} x {stage.height},"
+
+
+def _unsound_prompts(conditions: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
+    for name, entries in conditions.items():
+        texts = (entry.get(key) for entry in entries for key in ("cross_attn", "pooled_output"))
+        if any(isinstance(text, Tensor) and not torch.isfinite(text).all() for text in texts):
+            yield name
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # ComfyUI's own test (0.18) also clears what an asynchronous error leaves on the device.
+    known = getattr(comfy.model_management, "is_oom", lambda error: False)
+    return (
+        known(error)
+        or isinstance(error, comfy.model_management.OOM_EXCEPTION)
+        or any(words in str(error).lower() for words in _NO_MEMORY)
+    )
+
+
+def _out_of_memory(error: RuntimeError, stage: Stage, last: Stage, pictures: int) -> RuntimeError:
+    count = f"{pictures} picture{'s' if pictures > 1 else ''}"
+    out_of_memory: RuntimeError = comfy.model_management.OOM_EXCEPTION(
+        explain(
+            f"model: out of memory at {_name(stage, last)} with {count}.",
+            found=error,
+            allowed=f"what fits into memory; the last step, at {last.width} x {last.height}, needs the most",
+            remedy="make fewer pictures at a time or a smaller latent_image, use weights of fewer bits, close other "
+            "programs, or start ComfyUI with --novram.",
+        )
+    )
+    return out_of_memory
+
+
+def _size_clash(error: RuntimeError, stage: Stage) -> RuntimeError:
+    return RuntimeError(
+        explain(
+            "Something on the model or in the prompt cannot follow the latent as it grows to "
+            f"{stage.width} x {stage.height}.",
+            found=error,
+            allowed="patches that keep no tensor of one size from step to step, prompts without pictures of one size",
+            remedy="remove them one by one. Adaptive Projected Guidance works with momentum 0; compiled engines of a "
+            "fixed shape, the picture of HiDream-E1, VACE frames, and subjects, poses and cameras of Wan do not work.",
+        )
+    )
