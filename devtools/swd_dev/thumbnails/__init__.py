@@ -1,0 +1,1 @@
+"""Thumbnails of the templates, drawn by code: a lake that grows from coarse to fine, and a symbol for each feature."""
