@@ -8,6 +8,7 @@ from pathlib import Path
 
 DEVTOOLS = Path(__file__).resolve().parents[1]
 REPO = DEVTOOLS.parent
+EXAMPLES = REPO / "examples"
 CONSTRAINTS = DEVTOOLS / "constraints.txt"
 REQUIREMENTS = DEVTOOLS / "requirements.txt"
 

@@ -1,4 +1,4 @@
-"""The checks of `dev.py test`: ruff, mypy on the pack and on the tools, pytest."""
+"""The checks of `dev.py test`: ruff, mypy on the pack, the tools and the examples, pytest."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .host import Host
-from .paths import DEVTOOLS, REPO, cache_root, venv_program
+from .paths import DEVTOOLS, EXAMPLES, REPO, cache_root, venv_program
 from .process import run_child
 from .progress import say
 
@@ -36,7 +36,12 @@ def _run_check(name: str, host: Host, env: Mapping[str, str], pytest_arguments: 
     if name == "ruff":
         return run_child([venv_program(host.venv, "ruff"), "check", REPO], env, REPO)
     if name == "types":
-        return max(_types_of_pack(host, env), _mypy(host, env, "swd_dev", DEVTOOLS))
+        examples = [word for file in sorted(EXAMPLES.glob("*.py")) for word in ("-m", file.stem)]
+        return max(
+            _types_of_pack(host, env),
+            _mypy(host, env, ["-p", "swd_dev"], DEVTOOLS),
+            _mypy(host, env, examples, EXAMPLES),
+        )
     # The program and not `python -m pytest`, which puts the current folder on sys.path: `nodes/` would hide
     # ComfyUI's module of that name. PYTHONSAFEPATH does the same for what the tests start.
     chosen = [] if any(_is_test_path(argument) for argument in pytest_arguments) else ["tests"]
@@ -71,13 +76,13 @@ def _types_of_pack(host: Host, env: Mapping[str, str]) -> int:
                 shutil.copytree(source, package / part, ignore=shutil.ignore_patterns("__pycache__"))
             elif source.is_file():
                 shutil.copy2(source, package / part)
-        return _mypy(host, env, PACK_NAME, Path(folder))
+        return _mypy(host, env, ["-p", PACK_NAME], Path(folder))
 
 
-def _mypy(host: Host, env: Mapping[str, str], package: str, folder: Path) -> int:
-    """Run mypy on a package inside `folder`; the pack's own paths are printed as those of the checkout."""
+def _mypy(host: Host, env: Mapping[str, str], modules: Sequence[str], folder: Path) -> int:
+    """Run mypy on packages or modules inside `folder`; the pack's own paths are printed as those of the checkout."""
     options: list[str | Path] = ["--config-file", REPO / "pyproject.toml", "--cache-dir", cache_root() / "mypy"]
-    command: list[str | Path] = [host.python, "-m", "mypy", *options, "-p", package]
+    command: list[str | Path] = [host.python, "-m", "mypy", *options, *modules]
     done = subprocess.run(command, env=dict(env), cwd=folder, capture_output=True, encoding="utf-8", check=False)
     say((done.stdout + done.stderr).replace(f"{PACK_NAME}/", "").replace("swd_dev/", "devtools/swd_dev/").rstrip())
     return done.returncode
