@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
+from swd_pack.swd_core.presets import PRESETS, preset_of_lora
 
 PACK = Path(__file__).resolve().parents[2]
 DOCS = PACK / "web" / "docs"
@@ -86,9 +87,20 @@ def range_words(name: str, kind: str, options: dict[str, Any]) -> list[str]:
         return [f"{options['min']} to {options['max']}, default {options['default']}"]
     if kind == "STRING":
         return [options["default"]]
+    if kind == "COMBO" and name == "preset":
+        return [f"{options['default']} (default)", "below"]
     if kind == "COMBO" and name != "lora_name":
         return [f"{options['default']} (default)", *options["options"]]
     return []
+
+
+def test_the_table_of_presets_is_that_of_the_code() -> None:
+    rows = table(DOCS / "SWDScaleSchedule.md", "Presets")
+    assert [(name, sides, timesteps) for name, sides, timesteps, _ in rows] == [
+        (preset.name, ", ".join(map(str, preset.scales)), ", ".join(f"{t:g}" for t in preset.timesteps))
+        for preset in PRESETS
+    ]
+    assert [preset_of_lora(repository) for *_, repository in rows] == [p if p.lora else None for p in PRESETS]
 
 
 def test_the_table_of_outputs_is_the_schema(page: Path, info: dict[str, Any]) -> None:
@@ -116,7 +128,7 @@ def test_the_related_nodes_exist(page: Path, swd: dict[str, Any]) -> None:
 
 
 def test_no_link_leads_nowhere(page: Path) -> None:
-    """Links open a new tab. A relative one is taken from ComfyUI's own address (1.47) or shows raw text (1.58)."""
+    """Links open a new tab: there a relative one finds nothing (front end 1.47) or downloads the page (1.58)."""
     targets = [str(node.attrs["href"]) for node in tree(page).walk() if node.type == "link"]
     assert all(target.startswith("https://") for target in targets)
 
