@@ -49,12 +49,12 @@ class Graph:
         at: tuple[int, int],
         size: tuple[int, int],
         outputs: Sequence[tuple[str, str]] = (),
-        inputs: Sequence[tuple[str, str, Slot]] = (),
+        inputs: Sequence[tuple[str, str, Slot | None]] = (),
         widgets: Sequence[Any] = (),
         title: str | None = None,
         models: Sequence[File] = (),
     ) -> int:
-        """Add a node and return its id. `inputs`: name, type, (node id, output slot) of each link."""
+        """Add a node and return its id. `inputs`: name, type, (node id, output slot) of the link, or None."""
         node_id = len(self.nodes) + 1
         node: dict[str, Any] = {
             "id": node_id, "type": kind, "pos": list(at), "size": list(size), "flags": {}, "order": node_id - 1,
@@ -87,7 +87,9 @@ class Graph:
         (node_id,) = (node["id"] for node in self.nodes if node["type"] == kind)
         return int(node_id)
 
-    def _link(self, node_id: int, slot: int, name: str, type_: str, source: Slot) -> dict[str, Any]:
+    def _link(self, node_id: int, slot: int, name: str, type_: str, source: Slot | None) -> dict[str, Any]:
+        if source is None:
+            return {"name": name, "type": type_, "link": None}
         link_id = len(self.links) + 1
         self.links.append([link_id, *source, node_id, slot, type_])
         self.nodes[source[0] - 1]["outputs"][source[1]]["links"].append(link_id)

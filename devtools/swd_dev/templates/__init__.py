@@ -1,4 +1,4 @@
-"""The template workflows, written from tables: `python -m swd_dev.templates`.
+"""The template workflows and blueprints, written from tables: `python -m swd_dev.templates`.
 
-`workflows/` holds the result; run this again when a node, a preset or a model link changes.
+`workflows/` and `subgraphs/` hold the result; run this again when a node, a preset or a model link changes.
 """
