@@ -29,8 +29,10 @@ EXAMPLE = PACK / "examples" / "sd35_medium_6_steps.json"
 TEMPLATES = sorted((PACK / "workflows").glob("*.json"))
 TEMPLATE = PACK / "workflows" / "SwD text to image - SD3.5 Medium, 6 steps.json"
 SMALL = ("--set", "EmptySD3LatentImage.width=256", "--set", "EmptySD3LatentImage.height=192")
+IDS = {node["class_type"]: key for key, node in json.loads(EXAMPLE.read_text(encoding="utf-8")).items()}
+SAMPLER = IDS["SWDSampler"]
 # Long enough to be stopped under way.
-LONG = (*SMALL, "--set", "EmptySD3LatentImage.batch_size=12")
+LONG = (*SMALL, "--set", "EmptySD3LatentImage.batch_size=6")
 WAIT_SECONDS = 120.0
 
 
@@ -124,7 +126,7 @@ def test_the_picture_arrives_with_every_step_on_the_way(start: Start, client: Co
     with Image.open(path) as picture:
         assert picture.size == (256, 192)
         prompt = json.loads(picture.text["prompt"])
-    assert (prompt["6"]["inputs"]["text"], prompt["8"]["inputs"]["seed"]) == ("a red fox", 7)
+    assert (prompt[IDS["CLIPTextEncode"]]["inputs"]["text"], prompt[SAMPLER]["inputs"]["seed"]) == ("a red fox", 7)
     (content,) = (content for _, content in client.images(last_run(client)["prompt"][1]))
     assert path.read_bytes() == content
 
@@ -140,36 +142,53 @@ def test_a_second_run_of_the_same_prompt_does_not_overwrite_the_first(start: Sta
 def test_our_sentence_is_the_error(start: Start, tmp_path: Path) -> None:
     code, _, err = finish(start(*SMALL, "--set", "SWDScaleSchedule.preset=FLUX.1-dev, 4 steps"))
     assert code == 1
-    assert err.startswith("error: SWDScaleSchedule (node 4): preset: FLUX.1-dev, 4 steps is not for SD3.5 Medium.\n")
+    node = f"SWDScaleSchedule (node {IDS['SWDScaleSchedule']})"
+    assert err.startswith(f"error: {node}: preset: FLUX.1-dev, 4 steps is not for SD3.5 Medium.\n")
     assert "Allowed: auto, " in err
     assert "Traceback" not in err
     assert not list(tmp_path.iterdir())
 
 
+LOADER, SAMPLING = f"SWDLoraLoader (node {IDS['SWDLoraLoader']})", f"SWDSampler (node {SAMPLER})"
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("change", "message"),
     [
         # Every output needs the LoRA, so the server refuses the prompt.
-        (("--set", "2.lora_name=none.safetensors"), "error: SWDLoraLoader (node 2): "),
+        ("SWDLoraLoader.lora_name=none.safetensors", f"{LOADER}: "),
         # The report needs no sampler: the server takes the prompt and would run that part alone.
-        (("--set", "SwD Sampler.denoise=3"), "error: SWDSampler (node 8): Value 3.0 bigger than max of 1.0: denoise"),
-        (("--set", "8.steps=3"), "error: --set 8.steps=3: 8 has no value 'steps'; it has seed, cfg, denoise, upscale"),
-        (("--set", "8.model=3"), "error: --set 8.model=3: 8 has no value 'model'; it has seed, cfg"),
-        (("--set", "8.cfg=high"), "error: --set 8.cfg=high: a number, true or false is wanted here."),
-        (("--set", "KSampler.cfg=1"), "error: --set: 0 nodes are called 'KSampler'; give the id of one of these: 1 ("),
-        (("--set", "cfg=1"), "error: --set cfg=1: write it as NODE.INPUT=VALUE."),
-        ((str(TEMPLATE),), f"error: {TEMPLATE} is no workflow in the API format; make it in ComfyUI by File > Export"),
-        (("nowhere.json",), "error: [Errno 2] No such file or directory: 'nowhere.json'"),
+        ("SwD Sampler.denoise=3", f"{SAMPLING}: Value 3.0 bigger than max of 1.0: denoise"),
+        (f"{SAMPLER}.steps=3", f"--set {SAMPLER}.steps=3: {SAMPLER} has no value 'steps'; it has seed, cfg, denoise"),
+        ("SWDSampler.model=3", "--set SWDSampler.model=3: SWDSampler has no value 'model'; it has seed, cfg, denoise"),
+        ("SWDSampler.cfg=high", "--set SWDSampler.cfg=high: a number, true or false is wanted here."),
+        ("KSampler.cfg=1", "--set: 0 nodes are called 'KSampler'; give the id of one of these: 1 ("),
+        ("cfg=1", "--set cfg=1: write it as NODE.INPUT=VALUE."),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_value_is_an_error_before_anything_runs(
-    start: Start, client: ComfyClient, tmp_path: Path, arguments: tuple[str, ...], message: str
+    start: Start, client: ComfyClient, tmp_path: Path, change: str, message: str
 ) -> None:
-    code, out, err = finish(start(*SMALL, *arguments))
-    assert (code, err[: len(message)]) == (1, message)
+    code, out, err = finish(start(*SMALL, "--set", change))
+    assert code == 1
+    assert err.startswith(f"error: {message}"), err
     assert "step" not in out
     wait_until(lambda: queue(client) == ([], []))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        (str(TEMPLATE), f"error: {TEMPLATE} is no workflow in the API format; make it in ComfyUI by File > Export"),
+        ("nowhere.json", "error: [Errno 2] No such file or directory: 'nowhere.json'"),
+    ],
+    ids=["of the web page", "absent"],
+)
+def test_a_file_that_is_no_prompt(start: Start, file: str, message: str) -> None:
+    code, _, err = finish(start(file))
+    assert code == 1
+    assert err.startswith(message), err
 
 
 def test_a_server_that_is_not_there(start: Start) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import socket
 import threading
@@ -34,7 +35,8 @@ class Peer:
 
     def _serve(self) -> None:
         connection, _ = self._listener.accept()
-        with connection, self._listener:
+        # A client that leaves at once resets the connection.
+        with connection, self._listener, contextlib.suppress(ConnectionError):
             while b"\r\n\r\n" not in self.request:
                 self.request += connection.recv(4096)
             (key,) = (line[19:] for line in self.request.split(b"\r\n") if line.startswith(b"Sec-WebSocket-Key: "))
