@@ -11,6 +11,7 @@ import folder_paths
 from ..errors import InputError
 from ..lora.file import config_path, read_lora
 from ..lora.metadata import trained_schedule
+from ..presets import preset_of_lora
 from .facts import LORA_ATTACHMENT, SCHEDULE_ATTACHMENT, read_facts
 from .lora_patches import LoraPatches, build_patches
 
@@ -50,7 +51,7 @@ def load_lora(model: Any, name: str, strength: float) -> tuple[Any, str]:
     """Apply a LoRA of `models/loras` to a clone of a ModelPatcher and report what was loaded.
 
     The file may have PEFT's names (`base_model.model.*`) or any that ComfyUI itself takes. The clone remembers the
-    name of the file and the schedule in its header, by which the preset `auto` finds its schedule.
+    name of an SwD LoRA and the schedule in its header, by which the preset `auto` finds its schedule.
 
     Raises:
         InputError: the file is not there or wrong, nothing in it fits the model, or a layer has another shape.
@@ -61,8 +62,11 @@ def load_lora(model: Any, name: str, strength: float) -> tuple[Any, str]:
     clone = model.clone()
     missed = set(built.patches) - set(clone.add_patches(built.patches, strength))
     built.left_out += sorted(str(target) for target in missed)
-    clone.set_attachments(LORA_ATTACHMENT, name)
-    clone.set_attachments(SCHEDULE_ATTACHMENT, trained_schedule(lora.metadata))
+    trained = trained_schedule(lora.metadata)
+    # A style LoRA on top says nothing about the schedule.
+    if trained or preset_of_lora(name):
+        clone.set_attachments(LORA_ATTACHMENT, name)
+        clone.set_attachments(SCHEDULE_ATTACHMENT, trained)
     report = _report(built, family)
     logger.log(logging.WARNING if built.left_out else logging.INFO, "%s: %s", name, report)
     return clone, report

@@ -172,6 +172,14 @@ def test_the_command_line_writes_the_same(swd, pack: Path, tiny_models: Path, ou
     assert again.stderr.startswith("flux.safetensors exists already.")
 
 
+def test_a_lora_of_another_kind_on_top_leaves_auto_its_schedule(swd, load, output: Path) -> None:
+    swd_model, _ = apply(swd, load("sd35_medium"), "swd-medium-4-steps/adapter_model.safetensors")
+    write_lora("sd35_medium", output / "loras" / "style", seed=1, rank=4, alpha=4)
+    both, _ = apply(swd, swd_model, "style/adapter_model.safetensors")
+    schedule, _ = swd["SWDScaleSchedule"].execute(model=both, preset="auto").result
+    assert schedule.name == "SD3.5 Medium, 4 steps"
+
+
 def test_each_save_has_a_number_of_its_own(swd, output: Path) -> None:
     for _ in range(2):
         save(swd, "swd_flux/adapter_model.safetensors", "mine/flux")
