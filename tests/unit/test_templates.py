@@ -122,7 +122,7 @@ def test_there_is_one_app_with_the_inputs_that_matter() -> None:
     assert workflow["extra"]["linearMode"] is True
     kinds = {node["id"]: node["type"] for node in workflow["nodes"]}
     data = workflow["extra"]["linearData"]
-    assert [(kinds[node], widget) for node, widget in data["inputs"]] == [
+    assert [(kinds[node], widget) for node, widget, *_ in data["inputs"]] == [
         ("CLIPTextEncode", "text"),
         ("EmptySD3LatentImage", "width"),
         ("EmptySD3LatentImage", "height"),

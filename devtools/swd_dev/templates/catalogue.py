@@ -60,13 +60,13 @@ def app(base: Base) -> Graph:
     """Text to image as a form: prompt, size, preset and seed in, the picture out."""
     graph = text_to_image(base)
     inputs = (
-        ("CLIPTextEncode", "text"), (base.empty_latent, "width"), (base.empty_latent, "height"),
+        ("CLIPTextEncode", "text", {"height": 170}), (base.empty_latent, "width"), (base.empty_latent, "height"),
         ("SWDScaleSchedule", "preset"), ("SWDSampler", "seed"),
     )  # fmt: skip
     graph.extra = {
         "linearMode": True,
         "linearData": {
-            "inputs": [[graph.only(kind), widget] for kind, widget in inputs],
+            "inputs": [[graph.only(kind), *widget] for kind, *widget in inputs],
             "outputs": [graph.only("SaveImage")],
         },
     }
