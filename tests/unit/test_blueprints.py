@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tomllib
+import tomlkit
 from comfy_cli.layout_quality import score
 from swd_dev.templates.blueprints import all_blueprints
 
 PACK = Path(__file__).resolve().parents[2]
-PROJECT = tomllib.loads((PACK / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PROJECT = tomlkit.parse((PACK / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 FILES = sorted((PACK / "subgraphs").glob("*.json"))
 INSIDE, OUTSIDE = -10, -20
 

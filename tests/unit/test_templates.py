@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tomllib
+import tomlkit
 from comfy_cli.layout_quality import score_workflow
 from comfy_cli.link_integrity import broken_link_findings
 from swd_dev.templates.catalogue import all_templates
 from swd_pack.swd_core.presets import preset_of_lora
 
 PACK = Path(__file__).resolve().parents[2]
-PROJECT = tomllib.loads((PACK / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PROJECT = tomlkit.parse((PACK / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 FILES = sorted((PACK / "workflows").glob("*.json"))
 
 
