@@ -32,7 +32,7 @@ for folder in (PACK / "devtools", COMFYUI):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    text = "write tests/frozen and examples/*.json anew, from the running ComfyUI"
+    text = "write tests/frozen and example_client/*.json anew, from the running ComfyUI"
     parser.addoption("--update-frozen", action="store_true", help=text)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 DEVTOOLS = Path(__file__).resolve().parents[1]
 REPO = DEVTOOLS.parent
-EXAMPLES = REPO / "examples"
+EXAMPLE_CLIENT = REPO / "example_client"
 CONSTRAINTS = DEVTOOLS / "constraints.txt"
 REQUIREMENTS = DEVTOOLS / "requirements.txt"
 

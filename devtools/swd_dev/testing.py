@@ -1,4 +1,4 @@
-"""The checks of `dev.py test`: ruff, mypy on the pack, the tools and the examples, pytest."""
+"""The checks of `dev.py test`: ruff, mypy on the pack, the tools and the example client, pytest."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .host import Host
-from .paths import DEVTOOLS, EXAMPLES, REPO, cache_root, venv_program
+from .paths import DEVTOOLS, EXAMPLE_CLIENT, REPO, cache_root, venv_program
 from .process import run_child
 from .progress import say
 
@@ -36,11 +36,11 @@ def _run_check(name: str, host: Host, env: Mapping[str, str], pytest_arguments: 
     if name == "ruff":
         return run_child([venv_program(host.venv, "ruff"), "check", REPO], env, REPO)
     if name == "types":
-        examples = [word for file in sorted(EXAMPLES.glob("*.py")) for word in ("-m", file.stem)]
+        examples = [word for file in sorted(EXAMPLE_CLIENT.glob("*.py")) for word in ("-m", file.stem)]
         return max(
             _types_of_pack(host, env),
             _mypy(host, env, ["-p", "swd_dev"], DEVTOOLS),
-            _mypy(host, env, examples, EXAMPLES),
+            _mypy(host, env, examples, EXAMPLE_CLIENT),
         )
     # The program and not `python -m pytest`, which puts the current folder on sys.path: `nodes/` would hide
     # ComfyUI's module of that name. PYTHONSAFEPATH does the same for what the tests start.

@@ -24,8 +24,8 @@ Process: TypeAlias = "subprocess.Popen[str]"
 Start: TypeAlias = Callable[..., Process]
 
 PACK = Path(__file__).resolve().parents[2]
-CLIENT = PACK / "examples" / "api_client.py"
-EXAMPLE = PACK / "examples" / "sd35_medium_6_steps.json"
+CLIENT = PACK / "example_client" / "api_client.py"
+EXAMPLE = PACK / "example_client" / "sd35_medium_6_steps.json"
 TEMPLATES = sorted((PACK / "workflows").glob("*.json"))
 TEMPLATE = PACK / "workflows" / "SwD text to image - SD3.5 Medium, 6 steps.json"
 SMALL = ("--set", "EmptySD3LatentImage.width=256", "--set", "EmptySD3LatentImage.height=192")

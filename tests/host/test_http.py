@@ -6,7 +6,7 @@ import io
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 from PIL import Image
@@ -143,3 +143,6 @@ def test_an_unknown_lora_is_refused_before_anything_runs(client: ComfyClient, ob
 def test_the_templates_are_served_to_the_template_browser(client: ComfyClient) -> None:
     listed = json.loads(client.request("/workflow_templates"))
     assert sorted(listed["swd"]) == sorted(path.stem for path in TEMPLATES)
+    for template in TEMPLATES:
+        for path in (template, template.with_name(f"{template.stem}.jpg")):
+            assert client.request(f"/api/workflow_templates/swd/{quote(path.name)}") == path.read_bytes()

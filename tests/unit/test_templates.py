@@ -45,6 +45,12 @@ def test_the_files_are_what_the_table_says() -> None:
     assert written == all_templates()
 
 
+@pytest.mark.parametrize("name", ["example_workflows", "example", "examples", "workflow"])
+def test_no_other_folder_takes_the_place_of_the_templates(name: str) -> None:
+    """ComfyUI serves the first folder of such a name: no template in `workflows` could be opened any more."""
+    assert not (PACK / name).exists()
+
+
 def test_every_node_says_where_it_comes_from(workflow: dict[str, Any]) -> None:
     for node in workflow["nodes"]:
         if node["type"] == "MarkdownNote":

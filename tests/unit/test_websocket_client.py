@@ -1,4 +1,4 @@
-"""The websocket client of the examples against RFC 6455: the frames of its section 5.7, and what it forbids."""
+"""The websocket part of the example client against RFC 6455: the frames of its section 5.7, and what it forbids."""
 
 from __future__ import annotations
 
