@@ -14,9 +14,9 @@ Colour = tuple[int, int, int]
 
 _WIDTH, _HEIGHT, _MARGIN, _GAP = 960, 600, 36, 14
 # Dark paper and light ink of their own keep their contrast in ComfyUI's dark and light themes alike.
-_PAPER: Colour = (24, 28, 36)
-_INK: Colour = (238, 240, 243)
-_FAINT: Colour = (168, 176, 188)
+PAPER: Colour = (24, 28, 36)
+INK: Colour = (238, 240, 243)
+FAINT: Colour = (168, 176, 188)
 _FIRST: Colour = (47, 111, 143)
 _LAST: Colour = (170, 205, 120)
 _TOP, _BASE, _LINE = 136, 424, 34
@@ -33,14 +33,14 @@ def draw_schedule(schedule: Schedule, width: int, height: int) -> Image.Image:
     pixels = schedule.model.pixels_per_latent
     sizes = schedule.sizes(max(1, round(height / pixels)), max(1, round(width / pixels)))
     family = schedule.model.family
-    picture = Image.new("RGB", (_WIDTH, _HEIGHT), _PAPER)
+    picture = Image.new("RGB", (_WIDTH, _HEIGHT), PAPER)
     draw = ImageDraw.Draw(picture)
     unit = "FLOPs" if has_flops(family) else "tokens"
-    draw.text((_MARGIN, 28), f"{_title(schedule)}, {width} x {height}", _INK, _font(34))
+    draw.text((_MARGIN, 28), f"{_title(schedule)}, {width} x {height}", INK, font(34))
     summary = f"about {speed_up(family, sizes):.2f}x as fast as {len(sizes)} full-size steps (estimate from {unit})"
-    draw.text((_MARGIN, 78), summary, _FAINT, _font(26))
+    draw.text((_MARGIN, 78), summary, FAINT, font(26))
     _draw_steps(draw, schedule, sizes, shares(family, sizes))
-    draw.text((_MARGIN, _HEIGHT - 44), "latent size, timestep and share of the work of each step", _FAINT, _font(20))
+    draw.text((_MARGIN, _HEIGHT - 44), "latent size, timestep and share of the work of each step", FAINT, font(20))
     return picture
 
 
@@ -69,9 +69,9 @@ def _draw_steps(
         if labelled or index in (0, len(sizes) - 1):
             place = middle if labelled else (_MARGIN if index == 0 else _WIDTH - _MARGIN)
             anchor = "ma" if labelled else ("la" if index == 0 else "ra")
-            lines = ((f"{w} x {h}", _INK), (f"t {schedule.timesteps[index]:.4g}", _FAINT), (f"{part:.0%}", _INK))
+            lines = ((f"{w} x {h}", INK), (f"t {schedule.timesteps[index]:.4g}", FAINT), (f"{part:.0%}", INK))
             for row, (text, colour) in enumerate(lines):
-                draw.text((place, _BASE + 18 + _LINE * row), text, colour, _font(24), anchor=anchor)
+                draw.text((place, _BASE + 18 + _LINE * row), text, colour, font(24), anchor=anchor)
         left += column + _GAP
 
 
@@ -92,5 +92,5 @@ def _blend(part: float) -> Colour:
     return red, green, blue
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)

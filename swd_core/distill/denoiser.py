@@ -1,0 +1,94 @@
+"""What the losses need of a diffusion model: how it adds noise, and the clean latent that it sees in a noisy one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+Condition = Mapping[str, Tensor]
+"""What the model is told of each picture: tensors [B, ...] by name. Only the callable that takes them reads them."""
+
+Prediction = Callable[[Tensor, Tensor, Condition], Tensor]
+"""(noisy latent [B, C, H, W], t [B] in (0, 1], condition) -> velocity or noise [B, C, H, W]."""
+
+
+class Denoiser(Protocol):
+    """A model on its own noise scale. Timesteps t [B] are in (0, 1]."""
+
+    def start(self, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """The noisy latent of a run that starts from nothing but noise."""
+        ...
+
+    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """The noisy latent of a clean one."""
+        ...
+
+    def clean(self, noisy: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+        """The model's estimate x0 of the clean latent, in float32."""
+        ...
+
+
+def per_picture(values: Tensor, like: Tensor) -> Tensor:
+    """Numbers [B] in the shape that multiplies `like` [B, ...]."""
+    return values.to(like.device, torch.float32).reshape(-1, *[1] * (like.ndim - 1))
+
+
+@dataclass(frozen=True)
+class FlowDenoiser:
+    """A flow model: x = (1 - t) x0 + t n, and the velocity is n - x0."""
+
+    velocity: Prediction
+
+    def start(self, noise: Tensor, timesteps: Tensor) -> Tensor:
+        return noise
+
+    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        t = per_picture(timesteps, clean)
+        return (1 - t) * clean + t * noise
+
+    def clean(self, noisy: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+        t = per_picture(timesteps, noisy)
+        return noisy.float() - t * self.velocity(noisy, timesteps, condition).float()
+
+
+@dataclass(frozen=True)
+class NoiseDenoiser:
+    """A DDPM: x = sqrt(abar) x0 + sqrt(1 - abar) n, and the model predicts n.
+
+    `alpha_bar` maps timesteps [B] in (0, 1] to abar [B].
+    """
+
+    noise: Prediction
+    alpha_bar: Callable[[Tensor], Tensor]
+
+    def start(self, noise: Tensor, timesteps: Tensor) -> Tensor:
+        return noise
+
+    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        abar = per_picture(self.alpha_bar(timesteps), clean)
+        return abar.sqrt() * clean + (1 - abar).sqrt() * noise
+
+    def clean(self, noisy: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+        abar = per_picture(self.alpha_bar(timesteps), noisy)
+        predicted = self.noise(noisy, timesteps, condition).float()
+        return (noisy.float() - (1 - abar).sqrt() * predicted) / abar.sqrt()
+
+
+def guided(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance on clean estimates (arXiv 2207.12598)."""
+    return unconditional + scale * (conditional - unconditional)
+
+
+def as_tokens(features: Tensor) -> Tensor:
+    """Features of a block as [B, tokens, channels]; a UNet's are [B, channels, H, W]."""
+    return rearrange(features, "b c h w -> b (h w) c") if features.ndim == 4 else features
+
+
+def stack_conditions(conditions: list[Condition]) -> dict[str, Tensor]:
+    """The conditions of single pictures, without batch axis, as those of a batch."""
+    return {name: torch.stack([condition[name] for condition in conditions]) for name in conditions[0]}

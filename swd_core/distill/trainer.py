@@ -1,0 +1,183 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .data import Batch, Batches, TrainingData
+from .denoiser import Condition
+from .draws import Draws, Purpose, make_generator
+from .gan import Discriminator
+from .grid import TimestepGrid
+from .network import FAKE, STUDENT, Network
+from .objective import TOTAL, Objective
+from .pairs import Pair, make_pair
+from .settings import DistillSettings
+from .update import Average, Learner
+from .workers import Alone, Workers
+
+_ALONE = Alone()
+
+
+class Trainer:
+    """Trains the LoRA of a student, stage after stage in turn, and where asked for that of its adversary.
+
+    `timesteps`: t in (0, 1] of each stage. `channels`: width of the block features, for the discriminator. All random
+    numbers follow from the seed, the step and the picture, so a run that goes on from `tensors` is the same as one that
+    never stopped. Use it within `network.installed()`.
+
+    Raises:
+        InputError: fewer pictures than one, or a batch that the processes cannot share evenly.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        data: TrainingData,
+        timesteps: Sequence[float],
+        grid: TimestepGrid,
+        settings: DistillSettings,
+        channels: int,
+        workers: Workers = _ALONE,
+    ) -> None:
+        _check(data, settings, workers)
+        self.settings = settings
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+        self._network, self._workers = network, workers
+        self._timesteps = tuple(timesteps)
+        self._batches = Batches(data, settings.seed)
+        self._unconditional = _moved(data.unconditional, network.device)
+        self._add_lora(STUDENT, Purpose.STUDENT_LORA)
+        student = network.adapters.parameters(STUDENT)
+        self._student = Learner(student, settings.learning_rate, settings, workers)
+        self._average = Average(student, settings.ema) if settings.ema else None
+        self._adversary: Learner | None = None
+        head = self._add_adversary(channels) if settings.adversary else None
+        self._objective = Objective(network, grid, settings, head, self._unconditional)
+
+    def _add_lora(self, role: str, purpose: Purpose) -> None:
+        self._network.adapters.add(role, make_generator(self.settings.seed, purpose), self._network.device)
+
+    def _add_adversary(self, channels: int) -> Discriminator | None:
+        settings = self.settings
+        self._add_lora(FAKE, Purpose.FAKE_LORA)
+        parameters = self._network.adapters.parameters(FAKE)
+        head = None
+        if settings.gan:
+            generator = make_generator(settings.seed, Purpose.HEAD)
+            head = Discriminator(channels, settings.discriminator_layers, generator).to(self._network.device)
+            parameters += list(head.parameters())
+        self._adversary = Learner(parameters, settings.fake_learning_rate, settings, self._workers)
+        return head
+
+    def train_step(self) -> dict[str, float]:
+        """One update of the student, after those of its adversary; returns the losses by name."""
+        stage = self.step % len(self._timesteps)
+        losses: dict[str, float] = {}
+        rounds = self.settings.fake_steps if self._adversary else 0
+        for number in range(rounds):
+            assert self._adversary is not None
+            found = self._accumulate(self._objective.fake, stage, self.step * (rounds + 1) + number)
+            norm = self._adversary.update(self.step)
+            losses = {**found, "fake gradient norm": norm}
+        losses.pop(TOTAL, None)
+        losses |= self._accumulate(self._objective.student, stage, self.step * (rounds + 1) + rounds)
+        losses["gradient norm"] = self._student.update(self.step)
+        if self._average:
+            self._average.update()
+        self.step += 1
+        self.history.append(losses)
+        return losses
+
+    def _accumulate(
+        self, objective: Callable[[Pair, Draws], Mapping[str, Tensor]], stage: int, number: int
+    ) -> dict[str, float]:
+        """Gradients and mean losses of batch `number` of the endless list; this process takes its share of it."""
+        share = self.settings.batch_size // self._workers.count
+        first = number * self.settings.batch_size + self._workers.rank * share
+        sums: dict[str, Tensor] = {}
+        for batch in self._batches.load(range(first, first + share), stage, self.settings.micro_batch, self._device):
+            losses = objective(*self._pair(batch, stage))
+            part = len(batch.items) / share
+            (losses[TOTAL] * part).backward()  # type: ignore[no-untyped-call]
+            for name, loss in losses.items():
+                sums[name] = sums.get(name, torch.zeros((), device=self._device)) + part * loss.detach()
+        means = self._workers.mean(torch.stack(list(sums.values())))
+        return dict(zip(sums, means.tolist(), strict=True))
+
+    def _pair(self, batch: Batch, stage: int) -> tuple[Pair, Draws]:
+        draws = Draws(self.settings.seed, batch.items)
+        noise = draws.noise(Purpose.INPUT, batch.stage.target.shape[1:]).to(self._device)
+        timesteps = torch.full((len(batch.items),), self._timesteps[stage], device=self._device)
+        return make_pair(batch.stage, noise, timesteps, batch.condition, self._network.denoiser), draws
+
+    @property
+    def _device(self) -> torch.device:
+        return self._network.device
+
+    def student_weights(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """A and B of every layer by diffusers name, averaged where an average is kept."""
+        student = self._student.parameters
+        values = self._average.values if self._average else [parameter.detach() for parameter in student]
+        names = [target.name for target in self._network.adapters.targets]
+        return {name: (values[2 * index], values[2 * index + 1]) for index, name in enumerate(names)}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a checkpoint needs beside `step` and `history`."""
+        return {
+            f"{part}.{name}": value for part, state in self._parts().items() for name, value in state.tensors().items()
+        }
+
+    def load(self, tensors: Mapping[str, Tensor], step: int, history: Sequence[Mapping[str, float]]) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            InputError: one of another rank, other layers or other losses.
+        """
+        parts = self._parts()
+        grouped: dict[str, dict[str, Tensor]] = {part: {} for part in parts}
+        try:
+            for key, value in tensors.items():
+                part, _, name = key.partition(".")
+                grouped[part][name] = value
+            for part, state in parts.items():
+                state.load(grouped[part])
+        except (KeyError, IndexError, ValueError) as error:
+            raise InputError(
+                "checkpoint: it belongs to another run.",
+                found=str(error),
+                allowed="the checkpoint of a run with the same rank, layers and losses",
+                remedy="start a run of another name, or set these back.",
+            ) from error
+        self.step = step
+        self.history = [dict(losses) for losses in history]
+
+    def _parts(self) -> dict[str, Learner | Average]:
+        parts = {"student": self._student, "adversary": self._adversary, "average": self._average}
+        return {name: part for name, part in parts.items() if part is not None}
+
+
+def _check(data: TrainingData, settings: DistillSettings, workers: Workers) -> None:
+    if not len(data):
+        raise InputError(
+            "dataset: it holds no pictures.",
+            found="0 pictures",
+            allowed="at least one",
+            remedy="run SwD Teacher Dataset to its end.",
+        )
+    if settings.batch_size % workers.count:
+        raise InputError(
+            f"settings: batch_size cannot be shared by {workers.count} processes.",
+            found=str(settings.batch_size),
+            allowed=f"a multiple of {workers.count}",
+            remedy="change batch_size or the number of processes.",
+        )
+
+
+def _moved(condition: Condition | None, device: torch.device) -> Condition | None:
+    return None if condition is None else {name: value.to(device) for name, value in condition.items()}
