@@ -24,7 +24,7 @@ class DistillSettings:
 
     `steps`: updates of the student. `batch_size`: pictures an update, over all processes; `micro_batch`: pictures a
     forward pass, 0 for as many as there are. `alpha`: None for the rank. `targets`: endings of diffusers layer names;
-    empty for attention and MLP layers. `warmup`: steps in which the learning rates rise from 0; `decay`: how they go on.
+    empty for attention and MLP layers. `warmup`: steps in which the learning rates rise from 0; `decay`: what follows.
     `mmd_range`, `dmd_range`: (first, end) on the grid of timesteps; None for upstream's. `mmd_network`: whose features
     the MMD compares, those of the fake-score network (upstream's code) or of the teacher (the paper); the same where
     neither DMD nor GAN is on. `teacher_cfg`, `fake_cfg`: guidance within DMD, off at 1 or less. `feature_block`: index

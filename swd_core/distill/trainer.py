@@ -13,7 +13,7 @@ from .denoiser import Condition
 from .draws import Draws, Purpose, make_generator
 from .gan import Discriminator
 from .grid import TimestepGrid
-from .network import FAKE, STUDENT, Network
+from .network import FAKE, STUDENT, TEACHER, Network
 from .objective import TOTAL, Objective
 from .pairs import Pair, make_pair
 from .settings import DistillSettings
@@ -26,9 +26,8 @@ _ALONE = Alone()
 class Trainer:
     """Trains the LoRA of a student, stage after stage in turn, and where asked for that of its adversary.
 
-    `timesteps`: t in (0, 1] of each stage. `channels`: width of the block features, for the discriminator. All random
-    numbers follow from the seed, the step and the picture, so a run that goes on from `tensors` is the same as one that
-    never stopped. Use it within `network.installed()`.
+    `timesteps`: t in (0, 1] of each stage. All random numbers follow from the seed, the step and the picture, so a run
+    that goes on from `tensors` is the same as one that never stopped. Steps run within `network.installed()`.
 
     Raises:
         InputError: fewer pictures than one, or a batch that the processes cannot share evenly.
@@ -41,7 +40,6 @@ class Trainer:
         timesteps: Sequence[float],
         grid: TimestepGrid,
         settings: DistillSettings,
-        channels: int,
         workers: Workers = _ALONE,
     ) -> None:
         _check(data, settings, workers)
@@ -57,23 +55,31 @@ class Trainer:
         self._student = Learner(student, settings.learning_rate, settings, workers)
         self._average = Average(student, settings.ema) if settings.ema else None
         self._adversary: Learner | None = None
-        head = self._add_adversary(channels) if settings.adversary else None
+        head = self._add_adversary() if settings.adversary else None
         self._objective = Objective(network, grid, settings, head, self._unconditional)
 
     def _add_lora(self, role: str, purpose: Purpose) -> None:
         self._network.adapters.add(role, make_generator(self.settings.seed, purpose), self._network.device)
 
-    def _add_adversary(self, channels: int) -> Discriminator | None:
+    def _add_adversary(self) -> Discriminator | None:
         settings = self.settings
         self._add_lora(FAKE, Purpose.FAKE_LORA)
         parameters = self._network.adapters.parameters(FAKE)
         head = None
         if settings.gan:
             generator = make_generator(settings.seed, Purpose.HEAD)
-            head = Discriminator(channels, settings.discriminator_layers, generator).to(self._network.device)
+            head = Discriminator(self._feature_width(), settings.discriminator_layers, generator).to(
+                self._network.device
+            )
             parameters += list(head.parameters())
         self._adversary = Learner(parameters, settings.fake_learning_rate, settings, self._workers)
         return head
+
+    def _feature_width(self) -> int:
+        batch = next(self._batches.load([0], 0, 1, self._device))
+        pair, _ = self._pair(batch, 0)
+        with torch.no_grad(), self._network.tap.installed():
+            return self._network.features(TEACHER, pair.noisy, pair.timesteps, pair.condition).shape[-1]
 
     def train_step(self) -> dict[str, float]:
         """One update of the student, after those of its adversary; returns the losses by name."""

@@ -1,0 +1,1 @@
+"""Distillation on ComfyUI's models."""

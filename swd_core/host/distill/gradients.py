@@ -1,0 +1,66 @@
+"""What keeps gradients from passing through a ComfyUI model, put aside for a while."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import comfy.model_management
+import torch
+from comfy.ldm.modules.attention import attention_pytorch
+from torch import Tensor, nn
+
+
+def differentiable_options() -> dict[str, Any]:
+    """Transformer options under which attention has a gradient: that of PyTorch, whatever the user chose."""
+    return {"optimized_attention_override": _torch_attention}
+
+
+def _torch_attention(chosen: Any, *arguments: Any, **named: Any) -> Tensor:
+    return attention_pytorch(*arguments, **named)  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def training_mode(model: nn.Module) -> Iterator[None]:
+    """Let gradients pass through a diffusion model for the time of the context, without touching a weight.
+
+    Nodes run in torch's inference mode, in which nothing has a gradient. ComfyUI's flag for training turns off kernels
+    that have none. Blocks of several models add to their input in place, which would change what their norms keep for
+    the backward pass: so the norms get copies.
+    """
+    management = comfy.model_management
+    before = getattr(management, "in_training", False)
+    norms = [module for module in model.modules() if "Norm" in type(module).__name__]
+    handles = [norm.register_forward_pre_hook(_copy_input) for norm in norms]
+    try:
+        management.in_training = True
+        with torch.inference_mode(False), torch.enable_grad():
+            make_ordinary(model)
+            yield
+    finally:
+        management.in_training = before
+        for handle in handles:
+            handle.remove()
+
+
+def _copy_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    if not torch.is_grad_enabled() or not isinstance(inputs[0], Tensor):
+        return None
+    return (inputs[0].clone(), *inputs[1:])
+
+
+def make_ordinary(model: nn.Module) -> None:
+    """Replace weights that were loaded in inference mode, which autograd refuses, by equal ones; one at a time."""
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None and parameter.is_inference():
+                module._parameters[name] = nn.Parameter(parameter.detach().clone(), requires_grad=False)
+        for name, buffer in module._buffers.items():
+            if buffer is not None and buffer.is_inference():
+                module._buffers[name] = buffer.clone()
+
+
+def ordinary(tensor: Tensor) -> Tensor:
+    """A tensor that autograd takes: a copy, if this one was made in inference mode."""
+    return tensor.clone() if tensor.is_inference() else tensor

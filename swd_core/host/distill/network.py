@@ -1,0 +1,79 @@
+"""A ComfyUI model as a network that can be distilled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...distill.denoiser import Condition
+from ...distill.features import FeatureTap
+from ...distill.lora import Adapters
+from ...distill.network import Network
+from ...distill.settings import DistillSettings
+from ...distill.targets import choose_targets
+from ..facts import sigma_of_timestep
+from .architecture import read_architecture
+from .gradients import differentiable_options
+
+
+class HostDenoiser:
+    """The model through ComfyUI's own `apply_model`, on ComfyUI's noise scale.
+
+    `constants`: what the model is told besides the tensors of a condition, such as guidance, width and height.
+    """
+
+    def __init__(self, base_model: Any, model_sampling: Any, constants: Mapping[str, Any]) -> None:
+        self._model = base_model
+        self._sampling = model_sampling
+        self._constants = dict(constants)
+        self._sigma_of = cache(lambda timestep: sigma_of_timestep(model_sampling, timestep))
+
+    def sigmas(self, timesteps: Tensor) -> Tensor:
+        """Sigmas [B] of timesteps [B]."""
+        values = [self._sigma_of(timestep) for timestep in timesteps.tolist()]
+        return torch.tensor(values, dtype=torch.float32, device=timesteps.device)
+
+    def start(self, noise: Tensor, timesteps: Tensor) -> Tensor:
+        return self._scaled(noise, torch.zeros_like(noise), timesteps, True)
+
+    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        return self._scaled(noise, clean, timesteps, False)
+
+    def _scaled(self, noise: Tensor, clean: Tensor, timesteps: Tensor, pure: bool) -> Tensor:
+        sigmas = self.sigmas(timesteps).reshape(-1, *[1] * (noise.ndim - 1))
+        noisy: Tensor = self._sampling.noise_scaling(sigmas, noise, clean, pure)
+        return noisy
+
+    def clean(self, noisy: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+        named = {**self._constants, **condition, "noise": noisy, "device": noisy.device, "prompt_type": "positive"}
+        conditions = {
+            name: value.process_cond(batch_size=len(noisy), device=noisy.device, area=None).cond
+            for name, value in self._model.extra_conds(**named).items()
+        }
+        clean: Tensor = self._model.apply_model(
+            noisy, self.sigmas(timesteps), transformer_options=differentiable_options(), **conditions
+        )
+        return clean
+
+
+def build_network(patcher: Any, settings: DistillSettings, constants: Mapping[str, Any]) -> Network:
+    """The network of a ModelPatcher whose model is loaded.
+
+    Raises:
+        InputError: a model that cannot be trained, or layers or a block that it does not have.
+    """
+    base_model = patcher.model
+    architecture = read_architecture(base_model, settings.feature_block)
+    targets = choose_targets(architecture.targets, settings.targets or architecture.patterns)
+    return Network(
+        denoiser=HostDenoiser(base_model, patcher.get_model_object("model_sampling"), constants),
+        adapters=Adapters(base_model.diffusion_model, targets, settings.rank, settings.alpha),
+        tap=FeatureTap(architecture.features, architecture.select),
+        blocks=architecture.blocks if settings.gradient_checkpointing else (),
+        precision=torch.bfloat16 if settings.precision == "bf16" else None,
+        device=patcher.load_device,
+    )
