@@ -46,7 +46,11 @@ def draw_schedule(schedule: Schedule, width: int, height: int) -> Image.Image:
 
 def schedule_image(schedule: Schedule, width: int, height: int) -> Tensor:
     """The drawing of `draw_schedule` as an IMAGE [1, 600, 960, 3] from 0 to 1."""
-    picture = draw_schedule(schedule, width, height)
+    return image_of(draw_schedule(schedule, width, height))
+
+
+def image_of(picture: Image.Image) -> Tensor:
+    """An RGB picture as an IMAGE [1, H, W, 3] from 0 to 1."""
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
     return rearrange(pixels, "(h w c) -> 1 h w c", h=picture.height, c=3).float() / 255
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..lora.file import CONFIG_NAME
-from ..lora.schedule import schedule_metadata
+from ..lora.metadata import schedule_metadata
 from .files import write_json, write_tensors
 
 FILE_NAME = "adapter_model.safetensors"
@@ -24,7 +24,6 @@ class LoraInfo:
     rank: int
     alpha: float
     targets: Sequence[str]
-    family: str
     scales: Sequence[float]
     timesteps: Sequence[float]
 
@@ -45,10 +44,9 @@ def write_peft_folder(
     metadata = {
         "format": "pt",
         "modelspec.title": folder.name,
-        "modelspec.architecture": info.family,
         "r": str(info.rank),
         "lora_alpha": f"{info.alpha:g}",
-        **schedule_metadata(info.family, info.scales, info.timesteps),
+        **schedule_metadata(info.scales, info.timesteps),
     }
     write_tensors(folder / FILE_NAME, tensors, metadata)
     return folder / FILE_NAME

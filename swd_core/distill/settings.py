@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from ..errors import InputError
 from .grid import Range
 from .mmd import HUBER_C, KERNELS, RBF_SIGMA
 
 PRECISIONS = ("fp32", "bf16")
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 NETWORKS = ("fake", "teacher")
 DECAYS = ("constant", "cosine")
 
@@ -28,7 +31,8 @@ class DistillSettings:
     `mmd_range`, `dmd_range`: (first, end) on the grid of timesteps; None for upstream's. `mmd_network`: whose features
     the MMD compares, those of the fake-score network (upstream's code) or of the teacher (the paper); the same where
     neither DMD nor GAN is on. `teacher_cfg`, `fake_cfg`: guidance within DMD, off at 1 or less. `feature_block`: index
-    of the block, -1 for the family's middle one. `ema`: decay of an average of the LoRA's weights, 0 for none.
+    of the block, -1 for the family's middle one. `precision`: that of the forward passes. `lora_dtype`: that of the
+    file. `ema`: decay of an average of the LoRA's weights, 0 for none.
     `save_every`, `preview_every`: steps; 0 for never (the last step always saves).
     """
 
@@ -67,6 +71,7 @@ class DistillSettings:
     discriminator_layers: int = 4
     feature_block: int = -1
     precision: str = "bf16"
+    lora_dtype: str = "fp32"
     gradient_checkpointing: bool = True
     ema: float = 0.0
     save_every: int = 250
@@ -150,6 +155,7 @@ _RULES: tuple[tuple[str, str, Any], ...] = (
     ("mmd_network", *_one_of(NETWORKS)),
     ("precision", *_one_of(PRECISIONS)),
     ("decay", *_one_of(DECAYS)),
+    ("lora_dtype", *_one_of(tuple(DTYPES))),
 )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import folder_paths
 
 from ..errors import InputError
-from ..lora.file import config_path, read_lora
+from ..lora.file import config_path, LoraFile, read_lora
 from ..lora.metadata import trained_schedule
 from ..presets import preset_of_lora
 from .facts import LORA_ATTACHMENT, SCHEDULE_ATTACHMENT, read_facts
@@ -56,8 +56,13 @@ def load_lora(model: Any, name: str, strength: float) -> tuple[Any, str]:
     Raises:
         InputError: the file is not there or wrong, nothing in it fits the model, or a layer has another shape.
     """
+    return apply_lora(model, read_lora(lora_path(name), name), strength)
+
+
+def apply_lora(model: Any, lora: LoraFile, strength: float) -> tuple[Any, str]:
+    """`load_lora` for a file that was read already."""
+    name = lora.name
     family = read_facts(model.model).family
-    lora = read_lora(lora_path(name), name)
     built = build_patches(lora, model.model, family)
     clone = model.clone()
     missed = set(built.patches) - set(clone.add_patches(built.patches, strength))

@@ -1,0 +1,128 @@
+"""A dataset of teacher pictures on disk: one small file for each thing, each written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import InputError
+from .denoiser import Condition
+from .files import read_tensors, write_json, write_tensors
+from .pairs import Size, StageLatents
+
+FORMAT = 1
+INFO = "dataset.json"
+
+
+@dataclass(frozen=True)
+class DatasetFolder:
+    """Where the files of a dataset are.
+
+    dataset.json: what it was made from. prompts/N: the condition of a prompt. pictures/N: the teacher's latent, as the
+    VAE knows it. stages/SIZES/N: the latents of picture N for every stage of a schedule, as the VAE knows them.
+    """
+
+    root: Path
+
+    def info(self) -> dict[str, Any] | None:
+        """What dataset.json says; None if there is none yet.
+
+        Raises:
+            InputError: it is of a later format.
+        """
+        path = self.root / INFO
+        if not path.is_file():
+            return None
+        info: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if info.get("format") != FORMAT:
+            raise InputError(
+                f"dataset: {self.root.name} has another format.",
+                found=repr(info.get("format")),
+                allowed=str(FORMAT),
+                remedy="make it again with this version under another name.",
+            )
+        return info
+
+    def write_info(self, info: Mapping[str, Any]) -> None:
+        write_json(self.root / INFO, {"format": FORMAT, **info})
+
+    def condition(self, prompt: int | None) -> Path:
+        """The file of a prompt's condition; None for the negative one."""
+        return self.root / "prompts" / ("negative.safetensors" if prompt is None else f"{prompt:06}.safetensors")
+
+    def picture(self, index: int) -> Path:
+        """The file of a teacher's latent."""
+        return self.root / "pictures" / f"{index:06}.safetensors"
+
+    def stages(self, sizes: Sequence[Size], index: int) -> Path:
+        """The file of a picture's latents for the stages of a schedule."""
+        name = "_".join(f"{width}x{height}" for height, width in sizes)
+        return self.root / "stages" / name / f"{index:06}.safetensors"
+
+
+def write_stages(path: Path, stages: Sequence[StageLatents]) -> None:
+    """Write the latents [C, h, w] of one picture for every stage, in half precision."""
+    tensors: dict[str, Tensor] = {}
+    for number, stage in enumerate(stages):
+        tensors[f"target.{number}"] = stage.target.half()
+        if stage.previous is not None:
+            tensors[f"previous.{number}"] = stage.previous.half()
+    write_tensors(path, tensors)
+
+
+class FolderData:
+    """Training data from a dataset folder.
+
+    `sizes`: (height, width) of each stage. `scaled`: from latents as the VAE knows them to those of the model. Reads
+    each file when it is needed, so memory does not grow with the dataset.
+
+    Raises:
+        InputError: no dataset there, or pictures that were not made for these sizes.
+    """
+
+    def __init__(self, folder: DatasetFolder, sizes: Sequence[Size], scaled: Callable[[Tensor], Tensor]) -> None:
+        info = folder.info()
+        if info is None:
+            raise _refusal(folder, "no dataset.json", "a dataset of SwD Teacher Dataset")
+        self._folder, self._sizes, self._scaled = folder, tuple(sizes), scaled
+        self._each = int(info["images_per_prompt"])
+        self._count = len(info["prompts"]) * self._each
+        missing = [index for index in range(self._count) if not folder.stages(sizes, index).is_file()]
+        if missing:
+            found = f"{len(missing)} of {self._count} pictures missing at {_show(sizes)}"
+            raise _refusal(folder, found, "a dataset that was finished for this schedule")
+        self.constants: dict[str, Any] = info["constants"]
+        negative = folder.condition(None)
+        self._unconditional = read_tensors(negative)[0] if negative.is_file() else None
+
+    @property
+    def unconditional(self) -> Condition | None:
+        return self._unconditional
+
+    def __len__(self) -> int:
+        return self._count
+
+    def picture(self, index: int, stage: int) -> tuple[StageLatents, Condition]:
+        tensors, _ = read_tensors(self._folder.stages(self._sizes, index))
+        condition, _ = read_tensors(self._folder.condition(index // self._each))
+        previous = tensors.get(f"previous.{stage}")
+        target = self._scaled(tensors[f"target.{stage}"].float())
+        return StageLatents(target, None if previous is None else self._scaled(previous.float())), condition
+
+
+def _show(sizes: Sequence[Size]) -> str:
+    return ", ".join(f"{width} x {height}" for height, width in sizes)
+
+
+def _refusal(folder: DatasetFolder, found: str, allowed: str) -> InputError:
+    return InputError(
+        f"dataset: {folder.root.name} cannot be trained on.",
+        found=found,
+        allowed=allowed,
+        remedy="run SwD Teacher Dataset with the same name and this schedule; it makes only what is missing.",
+    )

@@ -1,0 +1,62 @@
+"""Distillation as the nodes ask for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ...distill.loss_plot import draw_losses
+from ...distill.settings import DistillSettings
+from ...lora.file import read_lora
+from ...plot import image_of
+from ...schedule import Schedule
+from ..lora import apply_lora
+from .progress import DatasetProgress, TrainingProgress
+from .session import Session, train
+from .teacher import Dataset, TeacherSettings, make_dataset, split_prompts
+
+
+def build_dataset(
+    model: Any,
+    clip: Any,
+    vae: Any,
+    schedule: Schedule,
+    name: str,
+    prompts: str,
+    negative: str,
+    settings: TeacherSettings,
+) -> tuple[Dataset, str]:
+    """The dataset of the prompts in a text, one a line, and a line about it. Raises InputError as `make_dataset`."""
+    lines = split_prompts(prompts)
+    dataset = make_dataset(model, clip, vae, schedule, name, lines, negative, settings, DatasetProgress())
+    sizes = ", ".join(f"{width} x {height}" for height, width in dataset.sizes)
+    return dataset, f"{dataset.count} pictures of {len(lines)} prompts, latents at {sizes}\nin {dataset.folder.root}"
+
+
+def distill(
+    model: Any, dataset: Dataset, schedule: Schedule, name: str, settings: DistillSettings, start_over: bool
+) -> tuple[Any, str, Tensor, str]:
+    """Train a LoRA and load it from its file again.
+
+    Returns the MODEL with the LoRA, the name that the LoRA loaders list it by, a plot of the losses as an IMAGE, and a
+    report. Raises InputError as `train` does.
+    """
+    session = train(model, dataset, schedule, name, settings, TrainingProgress(), start_over)
+    listed = f"{session.lora_file.parent.name}/{session.lora_file.name}"
+    student, loaded = apply_lora(model, read_lora(session.lora_file, listed), 1.0)
+    plot = image_of(draw_losses(session.trainer.history, f"{name}, {session.trainer.step} steps"))
+    return student, listed, plot, f"{_report(session)}\n{loaded}\n{session.lora_file}"
+
+
+def _report(session: Session) -> str:
+    settings, trainer = session.settings, session.trainer
+    adapters = session.network.adapters
+    count = sum(parameter.numel() for parameter in adapters.parameters("student"))
+    last = trainer.history[-1] if trainer.history else {}
+    losses = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
+    went_on = f", went on from {session.resumed}" if session.resumed else ""
+    return (
+        f"{trainer.step} steps of {settings.batch_size} pictures{went_on}; "
+        f"rank {settings.rank}, {len(adapters.targets)} layers, {count / 1e6:.2f} M numbers\nlast step: {losses}"
+    )

@@ -1,0 +1,149 @@
+"""A training run inside ComfyUI."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.model_sampling
+from torch import Tensor
+
+from ...distill.checkpoint import NAME, load_checkpoint
+from ...distill.folder import FolderData
+from ...distill.grid import DDPM_GRID, FLUX_GRID, SD3_GRID, TimestepGrid
+from ...distill.network import STUDENT, Network
+from ...distill.peft_file import LoraInfo, write_peft_folder
+from ...distill.run import run_training
+from ...distill.sampling import sample_network
+from ...distill.settings import DTYPES, DistillSettings
+from ...distill.trainer import Trainer
+from ...distill.workers import Alone, Workers
+from ...errors import InputError
+from ...family import FLUX_DEV
+from ...schedule import Schedule
+from ..compat import call_known
+from .architecture import read_architecture
+from .gradients import ordinary, training_mode
+from .network import build_network
+from .places import lora_folder, run_folder
+from .teacher import Dataset
+
+_ALONE = Alone()
+AfterStep = Callable[["Session", dict[str, float]], None]
+
+
+@dataclass
+class Session:
+    """One run: what it trains, on what, and where it writes. `resumed`: the step that it went on from."""
+
+    model: Any
+    name: str
+    schedule: Schedule
+    dataset: Dataset
+    settings: DistillSettings
+    network: Network
+    trainer: Trainer
+    data: FolderData
+    resumed: int
+    lora_file: Path
+
+    def preview(self, picture: int = 0) -> Tensor:
+        """A clean latent [1, C, H, W] of the student for the prompt of a picture, scale by scale."""
+        stage, condition = self.data.picture(picture, 0)
+        one = {name: value[None].to(self.network.device) for name, value in condition.items()}
+        sizes, timesteps = self.dataset.sizes, self.schedule.timesteps
+        channels = stage.target.shape[0]
+        return sample_network(self.network, STUDENT, one, channels, sizes, timesteps, self.settings.seed)
+
+    def write_lora(self) -> Path:
+        """Write the student's LoRA as a PEFT folder."""
+        return write_peft_folder(
+            self.lora_file.parent,
+            self.trainer.student_weights(),
+            LoraInfo(
+                rank=self.settings.rank,
+                alpha=self.network.adapters.alpha,
+                targets=self.settings.targets or read_architecture(self.model.model).patterns,
+                scales=self.schedule.scales,
+                timesteps=self.schedule.timesteps,
+            ),
+            DTYPES[self.settings.lora_dtype],
+        )
+
+
+def train(
+    model: Any,
+    dataset: Dataset,
+    schedule: Schedule,
+    name: str,
+    settings: DistillSettings,
+    after_step: AfterStep,
+    start_over: bool = False,
+    workers: Workers = _ALONE,
+) -> Session:
+    """Train the LoRA `name` for a ModelPatcher; goes on from the checkpoint of that name if there is one.
+
+    The model keeps its weights. `after_step` may raise to stop, which keeps the run.
+
+    Raises:
+        InputError: a dataset that was not made for this schedule, a name that is no folder name, a checkpoint of
+        another run, a model that cannot be trained.
+    """
+    folder = run_folder(name)
+    if start_over and workers.rank == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+    patcher = _loaded(model)
+    diffusion_model = patcher.model.diffusion_model
+    with training_mode(diffusion_model):
+        session = _prepare(patcher, dataset, schedule, name, settings, workers)
+        with session.network.installed():
+            run_training(
+                session.trainer,
+                folder if workers.rank == 0 else None,
+                session.write_lora,
+                lambda step, losses: after_step(session, losses),
+            )
+    if not session.lora_file.is_file() and workers.rank == 0:
+        session.write_lora()
+    return session
+
+
+def _loaded(model: Any) -> Any:
+    # Training runs on weights that stay where they are; a copy that streams them in has no gradients.
+    patcher = call_known(model.clone, disable_dynamic=True)
+    call_known(comfy.model_management.load_models_gpu, [patcher], memory_required=1e20, force_full_load=True)
+    return patcher
+
+
+def _prepare(
+    patcher: Any, dataset: Dataset, schedule: Schedule, name: str, settings: DistillSettings, workers: Workers
+) -> Session:
+    sizes = schedule.sizes(*dataset.sizes[-1])
+    data = FolderData(dataset.folder, sizes, lambda latent: ordinary(patcher.model.process_latent_in(latent[None])[0]))
+    network = build_network(patcher, settings, data.constants)
+    trainer = Trainer(network, data, schedule.timesteps, _grid(patcher, schedule), settings, workers)
+    load_checkpoint(trainer, run_folder(name))
+    if trainer.step > settings.steps:
+        raise InputError(
+            f"lora_name: {name} was trained for longer than this.",
+            found=f"a checkpoint of step {trainer.step}",
+            allowed=f"at most steps = {settings.steps}",
+            remedy="raise steps, choose another name, or start over.",
+        )
+    file = lora_folder(name) / "adapter_model.safetensors"
+    return Session(patcher, name, schedule, dataset, settings, network, trainer, data, trainer.step, file)
+
+
+def _grid(patcher: Any, schedule: Schedule) -> TimestepGrid:
+    if isinstance(patcher.get_model_object("model_sampling"), comfy.model_sampling.CONST):
+        return FLUX_GRID if schedule.model.family == FLUX_DEV else SD3_GRID
+    return DDPM_GRID
+
+
+def has_checkpoint(name: str) -> bool:
+    """Whether a run of this name can go on."""
+    return (run_folder(name) / NAME).is_file()

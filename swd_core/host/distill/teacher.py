@@ -1,0 +1,213 @@
+"""Pictures of the teacher, made with any of ComfyUI's samplers and kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from ...distill.files import read_tensors, write_tensors
+from ...distill.folder import DatasetFolder, write_stages
+from ...distill.pairs import Size, StageLatents, encode_stages
+from ...errors import InputError
+from ...schedule import Schedule
+from ..facts import check_pictures
+from .places import dataset_folder
+
+OnPicture = Callable[[int, int, Tensor | None], None]
+"""(pictures done, of how many, the picture [H, W, 3] from 0 to 1 or None if it was there already)."""
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """How the teacher draws. `width` and `height` in image pixels; `guidance`: embedded guidance of FLUX."""
+
+    width: int
+    height: int
+    images_per_prompt: int
+    seed: int
+    steps: int
+    cfg: float
+    sampler_name: str
+    scheduler: str
+    guidance: float
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A finished dataset, as it goes from node to node. `sizes`: (height, width) of each stage in latent pixels."""
+
+    name: str
+    sizes: tuple[Size, ...]
+    count: int
+
+    @property
+    def folder(self) -> DatasetFolder:
+        return DatasetFolder(dataset_folder(self.name))
+
+
+def sampler_names() -> list[str]:
+    """The samplers that ComfyUI has, those of other packs included."""
+    return list(comfy.samplers.KSampler.SAMPLERS)
+
+
+def scheduler_names() -> list[str]:
+    """The schedulers that ComfyUI has, those of other packs included."""
+    return list(comfy.samplers.KSampler.SCHEDULERS)
+
+
+def split_prompts(text: str) -> list[str]:
+    """One prompt a line; empty lines do not count.
+
+    Raises:
+        InputError: no prompt at all.
+    """
+    prompts = [line.strip() for line in text.splitlines() if line.strip()]
+    if not prompts:
+        raise InputError(
+            "prompts: there is none.", found="no text", allowed="one prompt a line", remedy="write or connect some."
+        )
+    return prompts
+
+
+def make_dataset(
+    model: Any,
+    clip: Any,
+    vae: Any,
+    schedule: Schedule,
+    name: str,
+    prompts: Sequence[str],
+    negative: str,
+    settings: TeacherSettings,
+    on_picture: OnPicture,
+) -> Dataset:
+    """Make what is missing of a dataset: conditions, teacher latents, and their latents for the stages of a schedule.
+
+    Picture n has the seed `settings.seed` + n and stays the same however often the run is cut off. More prompts may be
+    added at the end later.
+
+    Raises:
+        InputError: a name that is no folder name, or that holds a dataset of other prompts or settings.
+    """
+    check_pictures(model.model)
+    folder = DatasetFolder(dataset_folder(name))
+    _claim(folder, prompts, negative, settings)
+    pixels = schedule.model.pixels_per_latent
+    height, width = max(1, round(settings.height / pixels)), max(1, round(settings.width / pixels))
+    sizes = tuple(schedule.sizes(height, width))
+    total = len(prompts) * settings.images_per_prompt
+    maker = _Maker(model, clip, vae, folder, list(prompts), negative, settings, (height, width))
+    for index in range(total):
+        path = folder.stages(sizes, index)
+        picture = None
+        if not path.is_file():
+            picture = maker.picture(index)
+            stages = encode_stages(rearrange(picture, "b h w c -> b c h w"), sizes, maker.encode, pixels)
+            write_stages(path, [_first(stage) for stage in stages])
+        on_picture(index + 1, total, None if picture is None else picture[0])
+    return Dataset(folder.root.name, sizes, total)
+
+
+def _first(stage: StageLatents) -> StageLatents:
+    return StageLatents(stage.target[0], None if stage.previous is None else stage.previous[0])
+
+
+def _claim(folder: DatasetFolder, prompts: Sequence[str], negative: str, settings: TeacherSettings) -> None:
+    constants = {"guidance": settings.guidance, "width": settings.width, "height": settings.height}
+    wanted = {"negative": negative, "constants": constants, **asdict(settings)}
+    found = folder.info()
+    if found is not None:
+        changed = [key for key, value in wanted.items() if found.get(key) != value]
+        if found["prompts"] != list(prompts[: len(found["prompts"])]):
+            changed.append("prompts")
+        if changed:
+            raise InputError(
+                f"dataset_name: {folder.root.name} holds another dataset.",
+                found=f"other {', '.join(changed)}",
+                allowed="the same settings, and the same prompts with new ones only at the end",
+                remedy="choose another name, or set these back.",
+            )
+    folder.write_info({"prompts": list(prompts), **wanted})
+
+
+class _Maker:
+    """Makes one picture after another; remembers the conditions of the last prompt."""
+
+    def __init__(
+        self,
+        model: Any,
+        clip: Any,
+        vae: Any,
+        folder: DatasetFolder,
+        prompts: list[str],
+        negative: str,
+        settings: TeacherSettings,
+        size: Size,
+    ) -> None:
+        self._model, self._clip, self._vae = model, clip, vae
+        self._folder, self._prompts, self._negative, self._settings, self._size = (
+            folder,
+            prompts,
+            negative,
+            settings,
+            size,
+        )
+        self._known: dict[int | None, Any] = {}
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Pixels [B, 3, H, W] from 0 to 1 to latents as the VAE knows them."""
+        latent: Tensor = self._vae.encode(rearrange(pixels, "b c h w -> b h w c"))
+        return latent.float()
+
+    def picture(self, index: int) -> Tensor:
+        """Picture [1, H, W, 3] from 0 to 1, decoded from the teacher's latent, which is made if it is missing."""
+        path = self._folder.picture(index)
+        if not path.is_file():
+            write_tensors(path, {"latent": self._sample(index)[0]})
+        latent, _ = read_tensors(path)
+        decoded: Tensor = self._vae.decode(latent["latent"][None])
+        return decoded[..., :3].float().clamp(0, 1)
+
+    def _sample(self, index: int) -> Tensor:
+        settings = self._settings
+        empty = torch.zeros(1, int(self._model.model.latent_format.latent_channels), *self._size)
+        seed = settings.seed + index
+        positive = self._condition(index // settings.images_per_prompt)
+        latent: Tensor = comfy.sample.sample(
+            self._model,
+            comfy.sample.prepare_noise(empty, seed),
+            settings.steps,
+            settings.cfg,
+            settings.sampler_name,
+            settings.scheduler,
+            positive,
+            self._condition(None) if settings.cfg != 1 else positive,
+            empty,
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+            seed=seed,
+        )
+        return latent.float().cpu()
+
+    def _condition(self, prompt: int | None) -> Any:
+        """The CONDITIONING of a prompt, None for the negative one; its tensors go to disk the first time."""
+        if prompt not in self._known:
+            text = self._negative if prompt is None else self._prompts[prompt]
+            conditioning = self._clip.encode_from_tokens_scheduled(self._clip.tokenize(text))
+            tokens, values = conditioning[0]
+            tensors = {
+                "cross_attn": tokens,
+                **{key: value for key, value in values.items() if isinstance(value, Tensor)},
+            }
+            write_tensors(self._folder.condition(prompt), {key: value[0].clone() for key, value in tensors.items()})
+            extra = {name: getattr(self._settings, name) for name in ("guidance", "width", "height")}
+            # The negative prompt is needed again and again, the others never.
+            self._known = {key: known for key, known in self._known.items() if key is None}
+            self._known[prompt] = [[tokens, {**values, **extra}]]
+        return self._known[prompt]

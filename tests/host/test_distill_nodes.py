@@ -1,0 +1,250 @@
+"""The training nodes, end to end on a tiny model: dataset, LoRA, the file in three loaders, stops and faults."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.sd
+import comfy.utils
+import folder_paths
+import pytest
+import torch
+from reference import ItemNoise, Text, sample
+from running import all_in_one, conditioning, empty_latent, relative_error, schedule_of
+from safetensors import safe_open
+from swd_dev.tiny.loading import load_model
+from swd_dev.tiny.models import make_peft_model
+from swd_pack.swd_core.errors import InputError
+
+SCALES, TIMESTEPS = "2, 3, 4", "1.0, 0.8, 0.6"
+PROMPTS = "a red circle\n\n  a blue square above it \n"
+BAR = 2e-6
+FAMILY = "sd35_large"
+
+
+@pytest.fixture(scope="module")
+def clip(tiny_models: Path) -> Any:
+    path = str(tiny_models / "text_encoders" / "clip_l.safetensors")
+    return comfy.sd.load_clip([path], clip_type=comfy.sd.CLIPType.SD3)
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """An output folder of our own, with its loras among those that ComfyUI lists, as main.py adds them."""
+    before, folder = folder_paths.get_output_directory(), tmp_path_factory.mktemp("output")
+    folder_paths.set_output_directory(str(folder))
+    folder_paths.add_model_folder_path("loras", str(folder / "loras"))
+    yield folder
+    folder_paths.set_output_directory(before)
+
+
+@pytest.fixture(scope="module")
+def make_teacher(swd, load, vae_of, clip, output):
+    """Run SWDTeacherDataset."""
+
+    def run(**changes: Any) -> tuple[Any, str]:
+        model = load(FAMILY)
+        schedule = schedule_of(swd, model, (SCALES, TIMESTEPS))[0]
+        values = {
+            "prompts": PROMPTS, "negative_prompt": "", "dataset_name": "pictures", "images_per_prompt": 2, "width": 64,
+            "height": 64, "seed": 5, "steps": 2, "cfg": 3.0, "sampler_name": "euler", "scheduler": "simple",
+            "guidance": 4.5, **changes,
+        }  # fmt: skip
+        node = swd["SWDTeacherDataset"]
+        with torch.inference_mode():
+            return node.execute(model=model, clip=clip, vae=vae_of(FAMILY), schedule=schedule, **values).result
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def distill(swd, load, make_teacher):
+    """Run SWDDistillLora, as ComfyUI does: in inference mode."""
+
+    def run(**changes: Any) -> tuple[Any, str, torch.Tensor, str]:
+        model = changes.pop("model", None) or load(FAMILY)
+        schedule = changes.pop("schedule", None) or schedule_of(swd, model, (SCALES, TIMESTEPS))[0]
+        values = {
+            "lora_name": "student", "existing_run": "continue", "steps": 4, "batch_size": 2, "rank": 4,
+            "learning_rate": 0.01, "seed": 1, "mmd": True, "dmd": False, "gan": False, "mmd_kernel": "linear",
+            "teacher_cfg": 3.0, "fake_steps": 1, "micro_batch": 0, "precision": "fp32", "lora_dtype": "fp32",
+            "gradient_checkpointing": True, "ema": 0.0, "save_every": 2, "preview_every": 2, **changes,
+        }  # fmt: skip
+        with torch.inference_mode():
+            dataset = make_teacher()[0]
+            return swd["SWDDistillLora"].execute(model=model, dataset=dataset, schedule=schedule, **values).result
+
+    return run
+
+
+def tensors_of(path: Path) -> dict[str, torch.Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+
+
+def test_a_dataset_that_was_cut_off_goes_on_and_is_the_same(make_teacher, output: Path) -> None:
+    whole, report = make_teacher()
+    assert "4 pictures of 2 prompts, latents at 4 x 4, 6 x 6, 8 x 8" in report
+    root = output / "swd" / "datasets" / "pictures"
+    files = {path.relative_to(root): path.read_bytes() for path in root.rglob("*.safetensors")}
+    assert len(files) == 4 + 4 + 3
+    for gone in ("pictures/000002.safetensors", "prompts/000001.safetensors"):
+        (root / gone).unlink()
+    for path in (root / "stages").rglob("00000[23].safetensors"):
+        path.unlink()
+    again, _ = make_teacher()
+    assert again == whole and again.count == 4
+    assert {path.relative_to(root): path.read_bytes() for path in root.rglob("*.safetensors")} == files
+    assert not list(root.rglob("*.partial"))
+
+
+def test_every_picture_is_the_one_that_ksampler_makes(make_teacher, load, clip, output: Path) -> None:
+    import nodes as comfy_nodes
+
+    make_teacher()
+    prompts = [clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in ("a blue square above it", "")]
+    expected = comfy_nodes.common_ksampler(
+        load(FAMILY), 5 + 3, 2, 3.0, "euler", "simple", prompts[0], prompts[1], {"samples": torch.zeros(1, 16, 8, 8)}
+    )[0]["samples"]
+    made = tensors_of(output / "swd/datasets/pictures/pictures/000003.safetensors")["latent"]
+    assert relative_error(made[None], expected) < 1e-6
+
+
+def test_a_trained_lora_is_the_same_in_our_loader_in_diffusers_and_in_peft(swd, load, distill, output: Path) -> None:
+    model = load(FAMILY)
+    before = {name: value.clone() for name, value in model.model.state_dict().items()}
+    student, name, plot, report = distill()
+    after = model.model.state_dict()
+    assert after.keys() == before.keys() and all(torch.equal(after[key], value) for key, value in before.items())
+    assert name == "student/adapter_model.safetensors"
+    assert plot.shape[0] == 1 and plot.shape[2:] == (960, 3) and plot.std() > 0.05
+    assert "4 steps of 2 pictures" in report and "loaded 22 of 22 pairs, scale 1.0" in report
+    folder_paths.filename_list_cache.clear()
+    loaded, _ = swd["SWDLoraLoader"].execute(model=model, lora_name=name, strength_model=1.0).result
+
+    text = Text(torch.randn(1, 12, 4096), torch.randn(1, 2048))
+    latents = []
+    for patched in (student, loaded, model):
+        positive = conditioning(FAMILY, text)
+        latents.append(
+            all_in_one(swd, patched, positive, empty_latent(FAMILY, (8, 8)), 1, (SCALES, TIMESTEPS))["samples"]
+        )
+    folder = output / "loras" / "student"
+    for twin in (make_peft_model(FAMILY, folder), diffusers_student(folder)):
+        with torch.inference_mode():
+            theirs = sample(FAMILY, twin, text, (2, 3, 4), (1.0, 0.8, 0.6), (8, 8), ItemNoise(1, (0,)))
+        assert relative_error(latents[0], theirs) < BAR
+        assert relative_error(latents[1], theirs) < BAR
+    assert relative_error(latents[2], theirs) > 1e-4
+
+
+def diffusers_student(folder: Path) -> torch.nn.Module:
+    """The LoRA through diffusers' own loader, which takes the names of PEFT without their prefix."""
+    from swd_dev.tiny.models import make_model
+
+    model = make_model(FAMILY)
+    names = {
+        key.removeprefix("base_model.model."): value
+        for key, value in tensors_of(folder / "adapter_model.safetensors").items()
+    }
+    model.load_lora_adapter(names, prefix=None)
+    assert sum("lora_A" in name for name, _ in model.named_parameters()) == 22
+    return model
+
+
+def test_auto_finds_the_schedule_in_the_file(swd, load, distill) -> None:
+    student = distill()[0]
+    schedule, sigmas = schedule_of(swd, student, "auto")
+    assert schedule.scales == (2.0, 3.0, 4.0) and schedule.timesteps == (1.0, 0.8, 0.6)
+    assert len(sigmas) == 4
+    assert schedule_of(swd, load(FAMILY), "auto")[0].name == "SD3.5 Large, 4 steps"
+    assert schedule_of(swd, student, "SD3.5 Large, 4 steps")[0].scales == (64, 80, 96, 128)
+    folder_paths.filename_list_cache.clear()
+    published, _ = (
+        swd["SWDLoraLoader"]
+        .execute(model=student, lora_name="swd-large-4-steps/adapter_model.safetensors", strength_model=1.0)
+        .result
+    )
+    assert schedule_of(swd, published, "auto")[0].name == "SD3.5 Large, 4 steps"
+
+
+def test_an_interrupt_keeps_the_run_and_the_next_one_goes_on_as_if_nothing_had_happened(distill, output: Path) -> None:
+    everything = {"steps": 5, "dmd": True, "gan": True, "ema": 0.5, "preview_every": 1}
+    distill(lora_name="whole", **everything)
+    previews = []
+
+    def press_the_button(value: int, total: int, preview: Any, node_id: str | None = None) -> None:
+        if total == everything["steps"]:
+            previews.append(preview)
+            if value == 3:
+                comfy.model_management.interrupt_current_processing()
+
+    comfy.utils.set_progress_bar_global_hook(press_the_button)
+    try:
+        with pytest.raises(comfy.model_management.InterruptProcessingException):
+            distill(lora_name="parts", **everything)
+    finally:
+        comfy.utils.set_progress_bar_global_hook(None)
+    assert [kind for kind, _, _ in previews] == ["JPEG"] * 3
+    assert previews[0][1].size == (8, 8)
+    with safe_open(output / "swd/training/parts/checkpoint.safetensors", framework="pt") as file:
+        assert file.metadata()["step"] == "3"
+    assert (output / "loras/parts/adapter_model.safetensors").is_file()
+    *_, report = distill(lora_name="parts", **everything)
+    assert "went on from 3" in report
+    whole, parts = (tensors_of(output / f"loras/{name}/adapter_model.safetensors") for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys() and all(torch.equal(parts[key], value) for key, value in whole.items())
+
+
+def test_start_over_forgets_the_run_of_that_name(distill) -> None:
+    first = distill(lora_name="again", steps=2)[3]
+    assert "went on" not in first
+    assert "went on from 2" in distill(lora_name="again", steps=3)[3]
+    assert "went on" not in distill(lora_name="again", steps=3, existing_run="start over")[3]
+    with pytest.raises(InputError, match="trained for longer"):
+        distill(lora_name="again", steps=2)
+    with pytest.raises(InputError, match="belongs to another run"):
+        distill(lora_name="again", steps=4, rank=8)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", "../up", "a/b", "a\\b", "/etc", "C:x", ".hidden", "nul", "con.txt", "x" * 101, "a\0b"]
+)
+def test_a_name_is_one_folder_and_nothing_else(make_teacher, distill, name: str) -> None:
+    with pytest.raises(InputError, match="no name for a folder"):
+        make_teacher(dataset_name=name)
+    with pytest.raises(InputError, match="no name for a folder"):
+        distill(lora_name=name)
+
+
+def test_another_dataset_or_schedule_under_the_same_name_is_refused(swd, load, make_teacher, distill) -> None:
+    make_teacher()
+    with pytest.raises(InputError, match="other seed, prompts"):
+        make_teacher(seed=6, prompts="something else")
+    with pytest.raises(InputError, match="there is none"):
+        make_teacher(prompts=" \n ")
+    other = schedule_of(swd, load(FAMILY), ("1, 4", "1.0, 0.8"))[0]
+    with pytest.raises(InputError, match="4 of 4 pictures missing at 2 x 2, 8 x 8"):
+        distill(schedule=other)
+
+
+def test_the_files_say_what_they_are(distill, output: Path) -> None:
+    distill()
+    folder = output / "loras" / "student"
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (config["r"], config["lora_alpha"], config["peft_type"]) == (4, 4, "LORA")
+    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+        metadata = file.metadata()
+    assert (metadata["swd.scales"], metadata["swd.timesteps"]) == ("2, 3, 4", "1, 0.8, 0.6")
+    assert metadata["modelspec.title"] == "student"
+
+
+def test_a_model_loaded_by_a_node_can_be_trained(distill, tiny_models: Path, output: Path) -> None:
+    with torch.inference_mode():
+        model = load_model(FAMILY, tiny_models)
+    assert "2 steps" in distill(model=model, lora_name="fresh", steps=2)[3]
+    shutil.rmtree(output / "loras" / "fresh")
