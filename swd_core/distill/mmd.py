@@ -18,8 +18,8 @@ def linear_mmd(real: Tensor, fake: Tensor, c: float = HUBER_C) -> Tensor:
     that of upstream's code (losses.py).
     """
     distance = real.float().mean(dim=1) - fake.float().mean(dim=1)
-    # The smallest root keeps the gradient finite where both means agree and c is 0.
-    return ((distance.square() + c**2).sqrt().clamp_min(1e-5) - c).mean()
+    # The floor keeps the gradient of the root finite where both means agree and c is 0.
+    return ((distance.square() + c**2).clamp_min(1e-10).sqrt() - c).mean()
 
 
 def rbf_mmd(real: Tensor, fake: Tensor, sigma: float = RBF_SIGMA) -> Tensor:

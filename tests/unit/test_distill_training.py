@@ -1,0 +1,317 @@
+"""The adapters and the training loop, on a network of a few numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer as PeftLayer
+from small_network import Pictures, make_network, make_trainer, settings_of
+from swd_pack.swd_core.distill.checkpoint import load_checkpoint, save_checkpoint
+from swd_pack.swd_core.distill.lora import Adapters
+from swd_pack.swd_core.distill.loss_plot import draw_losses
+from swd_pack.swd_core.distill.network import STUDENT
+from swd_pack.swd_core.distill.peft_file import LoraInfo, write_peft_folder
+from swd_pack.swd_core.distill.run import run_training
+from swd_pack.swd_core.distill.settings import DistillSettings, settings_from
+from swd_pack.swd_core.distill.targets import Target, choose_targets, linear_targets
+from swd_pack.swd_core.distill.trainer import Trainer
+from swd_pack.swd_core.distill.update import learning_rate_factor
+from swd_pack.swd_core.errors import InputError
+from swd_pack.swd_core.lora.file import read_lora
+from swd_pack.swd_core.lora.schedule import LoraSchedule, read_schedule, schedule_metadata
+from torch import Tensor, nn
+
+
+def curve(trainer: Trainer, network: Any, steps: int) -> list[dict[str, float]]:
+    with network.installed():
+        return [trainer.train_step() for _ in range(steps)]
+
+
+def test_a_lora_without_training_changes_nothing_and_leaves_nothing() -> None:
+    model, network = make_network()
+    x, t, condition = torch.randn(2, 4, 3, 3), torch.tensor([0.5, 0.7]), {"text": torch.randn(2, 6)}
+    before, keys = model(x, t, condition), list(model.state_dict())
+    network.adapters.add(STUDENT, torch.Generator().manual_seed(0))
+    with network.installed():
+        assert torch.equal(model(x, t, condition), before)
+        with network.adapters.use(STUDENT):
+            assert torch.equal(model(x, t, condition), before)
+            network.adapters.layer(STUDENT, "blocks.0.to_q").B.data.fill_(0.1)
+            assert not torch.equal(model(x, t, condition), before)
+        assert torch.equal(model(x, t, condition), before)
+    with network.adapters.use(STUDENT):
+        assert torch.equal(model(x, t, condition), before)
+    assert list(model.state_dict()) == keys and not any(m._forward_hooks for m in model.modules())
+
+
+def test_a_slice_of_a_fused_layer_gets_exactly_its_rows() -> None:
+    fused = nn.Sequential(nn.Linear(5, 9, bias=False))
+    targets = [Target("k", "0", (3, 2)), Target("turned", "0", (5, 3), lambda rows: rows.flip(0))]
+    adapters = Adapters(fused, targets, rank=2, alpha=6)
+    adapters.add("one", torch.Generator().manual_seed(0))
+    weight = fused[0].weight.detach().clone()
+    for target in targets:
+        layer = adapters.layer("one", target.name)
+        layer.B.data.normal_(generator=torch.Generator().manual_seed(1))
+        delta = 3 * layer.B.detach() @ layer.A.detach()
+        start, length = target.rows
+        weight[start : start + length] += delta.flip(0) if target.reorder else delta
+    x = torch.randn(4, 5)
+    with adapters.installed(), adapters.use("one"):
+        assert torch.allclose(fused(x), x @ weight.T, atol=1e-6)
+
+
+def test_the_start_is_that_of_peft() -> None:
+    model = nn.Sequential(nn.Linear(400, 300))
+    peft = get_peft_model(
+        nn.Sequential(nn.Linear(400, 300)),
+        LoraConfig(r=64, lora_alpha=32, init_lora_weights="gaussian", target_modules=["0"]),
+    )
+    layer = next(module for module in peft.modules() if isinstance(module, PeftLayer))
+    adapters = Adapters(model, linear_targets(model), rank=64, alpha=32)
+    adapters.add("one", torch.Generator().manual_seed(0))
+    ours = adapters.layer("one", "0")
+    assert ours.scale == layer.scaling["default"] == 0.5
+    assert float(ours.A.std()) == pytest.approx(float(layer.lora_A["default"].weight.std()), rel=0.03)
+    assert not ours.B.any() and ours.B.shape == layer.lora_B["default"].weight.shape
+
+
+def test_names_match_as_in_peft() -> None:
+    names = ["a.to_q", "a.to_q.b", "to_q", "a.xto_q", "a.net.2", "a.net.20"]
+    chosen = choose_targets([Target(name, name) for name in names], ["to_q", "net.2"])
+    assert [target.name for target in chosen] == ["a.to_q", "to_q", "a.net.2"]
+    with pytest.raises(InputError, match="no layer is called to_x"):
+        choose_targets(chosen, ["to_q", "to_x"])
+    with pytest.raises(InputError, match="is no linear layer"):
+        Adapters(nn.Sequential(nn.LayerNorm(3)), [Target("0", "0")], 2)
+
+
+@pytest.mark.parametrize("kind", ["flow", "noise"])
+@pytest.mark.parametrize(
+    "losses",
+    [{"dmd": False, "gan": False}, {"mmd": False, "gan": False}, {"dmd": False, "gan": False, "mmd_kernel": "rbf"}, {}],
+    ids=["mmd", "dmd", "rbf", "all"],
+)
+def test_each_loss_trains_what_it_should_and_leaves_the_model_alone(kind: str, losses: dict[str, Any]) -> None:
+    model, network = make_network(kind)
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    adversary = losses.get("dmd", True)
+    sigma = {"mmd_sigma": 3.0} if "mmd_kernel" in losses else {}
+    trainer = make_trainer(network, learning_rate=0.02, **losses, **sigma)
+    state = torch.random.get_rng_state()
+    history = curve(trainer, network, 3 if adversary else 60)
+    assert torch.equal(torch.random.get_rng_state(), state), "the global generator was used"
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(math.isfinite(value) for step in history for value in step.values())
+    names = {"mmd": "mmd", "dmd": "dmd", "gan": "gan", "discriminator": "gan"}
+    assert {name for name, switch in names.items() if losses.get(switch, True)} == set(history[0]) & set(names)
+    assert ("fake score" in history[0]) == adversary
+    for role in (STUDENT, FAKE) if adversary else (STUDENT,):
+        assert all(parameter.any() for parameter in network.adapters.parameters(role))
+    if not adversary:
+        first, last = (sum(step["mmd"] for step in part) for part in (history[:9], history[-9:]))
+        assert last < 0.8 * first
+
+
+def same(a: list[dict[str, float]], b: list[dict[str, float]], rel: float | None = None) -> bool:
+    if rel is None:
+        return a == b
+    return all(
+        x.keys() == y.keys() and all(x[k] == pytest.approx(y[k], rel=rel, abs=1e-7) for k in x)
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+def test_checkpointing_micro_batches_and_prompts_of_many_lengths_change_nothing() -> None:
+    plain = make_network()[1]
+    expected = curve(make_trainer(plain), plain, 4)
+    checkpointed = make_network(checkpointing=True)[1]
+    assert same(curve(make_trainer(checkpointed), checkpointed, 4), expected)
+    for values in ({"micro_batch": 1}, {"micro_batch": 3}, {"data": Pictures(odd=True)}):
+        network = make_network()[1]
+        assert same(curve(make_trainer(network, **values), network, 4), expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"dmd": False, "gan": False}, {"gan": False, "ema": 0.9, "decay": "cosine", "warmup": 3}]
+)
+def test_a_run_goes_on_from_its_checkpoint_to_the_bit(tmp_path: Path, values: dict[str, Any]) -> None:
+    network = make_network()[1]
+    whole = make_trainer(network, **values)
+    expected = curve(whole, network, 7)
+    first = make_network()[1]
+    trainer = make_trainer(first, **values)
+    curve(trainer, first, 3)
+    save_checkpoint(trainer, tmp_path)
+    second = make_network()[1]
+    going_on = make_trainer(second, **values)
+    assert not load_checkpoint(going_on, tmp_path / "nowhere")
+    assert load_checkpoint(going_on, tmp_path) and going_on.step == 3
+    curve(going_on, second, 4)
+    assert going_on.history == expected
+    for name, pair in whole.student_weights().items():
+        assert all(torch.equal(a, b) for a, b in zip(pair, going_on.student_weights()[name], strict=True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.safetensors"]
+    other = make_network(rank=2)[1]
+    with pytest.raises(InputError, match="belongs to another run"):
+        load_checkpoint(make_trainer(other, **{**values, "rank": 2}), tmp_path)
+
+
+class Half:
+    """One of two processes: what it gives is averaged with what the other one gave before."""
+
+    count = 2
+
+    def __init__(self, rank: int, tape: list[Tensor]) -> None:
+        self.rank, self._tape = rank, tape
+
+    def mean(self, value: Tensor) -> Tensor:
+        if self.rank == 0:
+            self._tape.append(value.clone())
+            return value
+        return (self._tape.pop(0) + value) / 2
+
+
+def test_two_processes_share_a_batch() -> None:
+    # The first step only: after it, rank 0 would need the other's gradients, which the test with processes has.
+    alone, first, second = (make_network()[1] for _ in range(3))
+    tape: list[Tensor] = []
+    expected = curve(make_trainer(alone, dmd=False, gan=False), alone, 1)
+    curve(make_trainer(first, Half(0, tape), dmd=False, gan=False), first, 1)
+    assert same(curve(make_trainer(second, Half(1, tape), dmd=False, gan=False), second, 1), expected, rel=1e-5)
+    assert not tape
+    for a, b in zip(alone.adapters.parameters(STUDENT), second.adapters.parameters(STUDENT), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+    with pytest.raises(InputError, match="cannot be shared by 2"):
+        make_trainer(second, Half(1, tape), batch_size=5)
+
+
+def test_the_average_is_what_is_written() -> None:
+    network = make_network()[1]
+    trainer = make_trainer(network, ema=0.6, dmd=False, gan=False)
+    layer = network.adapters.layer(STUDENT, "blocks.0.to_q")
+    average = layer.B.detach().clone()
+    with network.installed():
+        for _ in range(3):
+            trainer.train_step()
+            average = 0.6 * average + 0.4 * layer.B.detach()
+    assert torch.allclose(trainer.student_weights()["blocks.0.to_q"][1], average, atol=1e-7)
+
+
+def test_gradients_are_clipped_and_the_rate_follows_its_course(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = make_network()[1]
+    trainer = make_trainer(network, dmd=False, gan=False, max_grad_norm=1e-4)
+    seen: list[float] = []
+    clip = nn.utils.clip_grad_norm_
+
+    def note(parameters: list[nn.Parameter], limit: float) -> Tensor:
+        before = clip(parameters, limit)
+        seen.append(math.sqrt(sum(float(p.grad.square().sum()) for p in parameters if p.grad is not None)))
+        return before
+
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", note)
+    curve(trainer, network, 1)
+    assert trainer.history[0]["gradient norm"] > 1e-2
+    assert seen == [pytest.approx(1e-4, rel=1e-2)]
+    values = settings_of(warmup=4, decay="cosine", steps=12)
+    factors = [learning_rate_factor(step, values) for step in range(12)]
+    assert factors[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert factors[8] == pytest.approx(0.5) and 0 < factors[11] < factors[10]
+    assert learning_rate_factor(10**6, settings_of()) == 1.0
+
+
+def test_a_run_that_stops_keeps_its_last_whole_step(tmp_path: Path) -> None:
+    network = make_network()[1]
+    trainer = make_trainer(network, dmd=False, gan=False, steps=8, save_every=0)
+    written: list[int] = []
+
+    def stop_at_five(step: int, losses: dict[str, float]) -> None:
+        if step == 5:
+            raise KeyboardInterrupt
+
+    with network.installed(), pytest.raises(KeyboardInterrupt):
+        run_training(trainer, tmp_path, lambda: written.append(trainer.step), stop_at_five)
+    assert written == [5]
+    again = make_network()[1]
+    going_on = make_trainer(again, dmd=False, gan=False, steps=8, save_every=2)
+    assert load_checkpoint(going_on, tmp_path)
+    with again.installed():
+        run_training(going_on, tmp_path, lambda: written.append(going_on.step), lambda step, losses: None)
+    assert written == [5, 6, 8]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_saves_nothing(tmp_path: Path) -> None:
+    network = make_network()[1]
+    trainer = make_trainer(network, dmd=False, gan=False)
+    network.adapters.layer(STUDENT, "blocks.1.to_q").B.data.fill_(math.nan)
+    with network.installed(), pytest.raises(InputError, match="no number any more at step 1"):
+        run_training(trainer, tmp_path, lambda: None, lambda step, losses: None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_are_read_from_plain_values_and_checked() -> None:
+    values = settings_from({"steps": 5, "learning_rate": 1, "targets": ["to_q"], "mmd_range": [3, 9], "alpha": None})
+    assert (values.learning_rate, values.targets, values.mmd_range) == (1.0, ("to_q",), (3, 9))
+    assert settings_from(json.loads(json.dumps(values.to_dict()))) == values
+    assert settings_from({}) == DistillSettings()
+    for wrong, message in (
+        ({"step": 5}, "no setting step"),
+        ({"steps": 0}, "steps cannot be 0"),
+        ({"steps": 2.5}, "steps cannot be 2.5"),
+        ({"steps": True}, "steps cannot be True"),
+        ({"mmd_range": [1]}, "mmd_range cannot be"),
+        ({"precision": "fp8"}, "precision cannot be"),
+        ({"ema": 1.0}, "ema cannot be"),
+        ({"mmd": False, "dmd": False, "gan": False}, "all off"),
+    ):
+        with pytest.raises(InputError, match=message):
+            settings_from(wrong)
+
+
+def test_upstreams_numbers_are_the_defaults() -> None:
+    # main.py and train_sd35_medium.sh of yandex-research/swd @9c51e19; teacher_cfg is main.py's.
+    values = DistillSettings()
+    assert (values.mmd_weight, values.dmd_weight, values.gan_weight, values.discriminator_weight) == (1, 1, 5e-3, 1e-2)
+    assert (values.mmd_c, values.mmd_sigma, values.mmd_kernel, values.max_grad_norm) == (0.001, 100, "linear", 10)
+    assert (values.beta1, values.beta2, values.weight_decay, values.epsilon) == (0.9, 0.999, 0.01, 1e-8)
+    assert (values.rank, values.alpha, values.fake_steps, values.discriminator_layers) == (64, None, 5, 4)
+    assert (values.learning_rate, values.fake_learning_rate, values.teacher_cfg, values.fake_cfg) == (
+        5e-6,
+        5e-6,
+        4.5,
+        1,
+    )
+
+
+def test_the_file_carries_its_scale_and_schedule(tmp_path: Path) -> None:
+    network = make_network()[1]
+    trainer = make_trainer(network, dmd=False, gan=False, alpha=6.0)
+    curve(trainer, network, 2)
+    info = LoraInfo(3, 6.0, ["to_q", "to_out"], "SD3.5 Large", (2, 3, 4), (1.0, 0.8, 0.6))
+    path = write_peft_folder(tmp_path / "one", trainer.student_weights(), info, torch.float16)
+    lora = read_lora(path, "one")
+    assert read_schedule(lora.metadata) == LoraSchedule("SD3.5 Large", (2, 3, 4), (1.0, 0.8, 0.6))
+    assert lora.config is not None and LoraConfig(**lora.config).lora_alpha == 6
+    assert len(lora.tensors) == 8 and {value.dtype for value in lora.tensors.values()} == {torch.float16}
+
+
+@pytest.mark.parametrize(
+    "change", [{"swd.scales": "[1, 2"}, {"swd.scales": '["a"]'}, {"swd.timesteps": "[1.0]"}, {"swd.timesteps": ""}]
+)
+def test_a_schedule_that_cannot_be_read_counts_for_nothing(change: dict[str, str]) -> None:
+    assert read_schedule({**schedule_metadata("SDXL", (1, 2), (1.0, 0.5)), **change}) is None
+
+
+def test_the_plot_shows_a_curve_for_each_loss() -> None:
+    empty = draw_losses([], "none")
+    one = draw_losses([{"mmd": 1.0, "total": 1.0}], "one")
+    many = draw_losses([{"mmd": 1 / (k + 1), "dmd": math.sin(k)} for k in range(50)] + [{"mmd": math.nan}], "many")
+    assert empty.size == one.size == (960, 290) and many.size == (960, 480)
+    assert len(set(many.crop((110, 290, 920, 470)).getdata())) > 3
