@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -33,13 +33,16 @@ def schedule_from_preset(model: Any, option: str) -> Schedule:
 
 def schedule_from_text(model: Any, scales: str, timesteps: str) -> Schedule:
     """The schedule that two typed lists describe, for a ModelPatcher. Raises InputError for a wrong list."""
-    facts, sigma_of = _time_axis(model)
-    return custom_schedule(
+    return schedule_from_numbers(
+        model,
         parse_numbers(scales, "scales", SCALES_EXAMPLE),
         parse_numbers(timesteps, "timesteps", TIMESTEPS_EXAMPLE),
-        facts,
-        sigma_of,
     )
+
+
+def schedule_from_numbers(model: Any, scales: Sequence[float], timesteps: Sequence[float]) -> Schedule:
+    """The schedule of two lists, for a ModelPatcher. Raises InputError as `custom_schedule` does."""
+    return custom_schedule(scales, timesteps, *_time_axis(model))
 
 
 def sigmas_tensor(schedule: Schedule) -> Tensor:

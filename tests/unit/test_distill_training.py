@@ -15,7 +15,7 @@ from small_network import Pictures, make_network, make_trainer, settings_of
 from swd_pack.swd_core.distill.checkpoint import load_checkpoint, save_checkpoint
 from swd_pack.swd_core.distill.lora import Adapters
 from swd_pack.swd_core.distill.loss_plot import draw_losses
-from swd_pack.swd_core.distill.network import STUDENT
+from swd_pack.swd_core.distill.network import FAKE, STUDENT
 from swd_pack.swd_core.distill.peft_file import LoraInfo, write_peft_folder
 from swd_pack.swd_core.distill.run import run_training
 from swd_pack.swd_core.distill.settings import DistillSettings, settings_from

@@ -1,4 +1,4 @@
-"""Make an unpacked ComfyUI importable in this process, on the CPU."""
+"""Make an unpacked ComfyUI importable in this process, on the CPU unless asked otherwise."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 
-def use_comfyui(root: Path) -> None:
-    """Put ``root`` on the path and choose the CPU before ComfyUI looks for a device."""
+def use_comfyui(root: Path, cpu: bool = True) -> None:
+    """Put ``root`` on the path, and choose the CPU if asked to before ComfyUI looks for a device."""
     if not (root / "comfy" / "sd.py").is_file():
         raise FileNotFoundError(f"{root} holds no ComfyUI (comfy/sd.py is missing).")
     path = str(root.resolve())
@@ -16,6 +16,6 @@ def use_comfyui(root: Path) -> None:
         sys.path.insert(0, path)
     import comfy.cli_args
 
-    comfy.cli_args.args.cpu = True
+    comfy.cli_args.args.cpu = cpu
     # First, as in main.py: up to 0.24.1 the import of ComfyUI's `nodes` hides this package behind comfy/utils.py.
     importlib.import_module("utils.extra_config")

@@ -10,9 +10,10 @@ from typing import Any
 
 import comfy.model_management
 import comfy.model_sampling
+import torch
 from torch import Tensor
 
-from ...distill.checkpoint import NAME, load_checkpoint
+from ...distill.checkpoint import load_checkpoint
 from ...distill.folder import FolderData
 from ...distill.grid import DDPM_GRID, FLUX_GRID, SD3_GRID, TimestepGrid
 from ...distill.network import STUDENT, Network
@@ -94,9 +95,12 @@ def train(
         another run, a model that cannot be trained.
     """
     folder = run_folder(name)
-    if start_over and workers.rank == 0:
-        shutil.rmtree(folder, ignore_errors=True)
     patcher = _loaded(model)
+    if start_over:
+        if workers.rank == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+        # No process looks for the checkpoint before all have come this far.
+        workers.mean(torch.zeros(1, device=patcher.load_device))
     diffusion_model = patcher.model.diffusion_model
     with training_mode(diffusion_model):
         session = _prepare(patcher, dataset, schedule, name, settings, workers)
@@ -142,8 +146,3 @@ def _grid(patcher: Any, schedule: Schedule) -> TimestepGrid:
     if isinstance(patcher.get_model_object("model_sampling"), comfy.model_sampling.CONST):
         return FLUX_GRID if schedule.model.family == FLUX_DEV else SD3_GRID
     return DDPM_GRID
-
-
-def has_checkpoint(name: str) -> bool:
-    """Whether a run of this name can go on."""
-    return (run_folder(name) / NAME).is_file()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -52,6 +52,13 @@ class Dataset:
     def folder(self) -> DatasetFolder:
         return DatasetFolder(dataset_folder(self.name))
 
+    @staticmethod
+    def of(name: str, schedule: Schedule, info: Mapping[str, Any]) -> Dataset:
+        """The dataset of that name at the sizes of a schedule, from what its dataset.json says."""
+        pixels = schedule.model.pixels_per_latent
+        height, width = (max(1, round(info[side] / pixels)) for side in ("height", "width"))
+        return Dataset(name, tuple(schedule.sizes(height, width)), len(info["prompts"]) * info["images_per_prompt"])
+
 
 def sampler_names() -> list[str]:
     """The samplers that ComfyUI has, those of other packs included."""
@@ -98,28 +105,27 @@ def make_dataset(
     """
     check_pictures(model.model)
     folder = DatasetFolder(dataset_folder(name))
-    _claim(folder, prompts, negative, settings)
-    pixels = schedule.model.pixels_per_latent
-    height, width = max(1, round(settings.height / pixels)), max(1, round(settings.width / pixels))
-    sizes = tuple(schedule.sizes(height, width))
-    total = len(prompts) * settings.images_per_prompt
-    maker = _Maker(model, clip, vae, folder, list(prompts), negative, settings, (height, width))
-    for index in range(total):
-        path = folder.stages(sizes, index)
+    info = _claim(folder, prompts, negative, settings)
+    dataset = Dataset.of(folder.root.name, schedule, info)
+    maker = _Maker(model, clip, vae, folder, list(prompts), negative, settings, dataset.sizes[-1])
+    for index in range(dataset.count):
+        path = folder.stages(dataset.sizes, index)
         picture = None
         if not path.is_file():
             picture = maker.picture(index)
-            stages = encode_stages(rearrange(picture, "b h w c -> b c h w"), sizes, maker.encode, pixels)
+            stages = encode_stages(
+                rearrange(picture, "b h w c -> b c h w"), dataset.sizes, maker.encode, schedule.model.pixels_per_latent
+            )
             write_stages(path, [_first(stage) for stage in stages])
-        on_picture(index + 1, total, None if picture is None else picture[0])
-    return Dataset(folder.root.name, sizes, total)
+        on_picture(index + 1, dataset.count, None if picture is None else picture[0])
+    return dataset
 
 
 def _first(stage: StageLatents) -> StageLatents:
     return StageLatents(stage.target[0], None if stage.previous is None else stage.previous[0])
 
 
-def _claim(folder: DatasetFolder, prompts: Sequence[str], negative: str, settings: TeacherSettings) -> None:
+def _claim(folder: DatasetFolder, prompts: Sequence[str], negative: str, settings: TeacherSettings) -> dict[str, Any]:
     constants = {"guidance": settings.guidance, "width": settings.width, "height": settings.height}
     wanted = {"negative": negative, "constants": constants, **asdict(settings)}
     found = folder.info()
@@ -134,7 +140,9 @@ def _claim(folder: DatasetFolder, prompts: Sequence[str], negative: str, setting
                 allowed="the same settings, and the same prompts with new ones only at the end",
                 remedy="choose another name, or set these back.",
             )
-    folder.write_info({"prompts": list(prompts), **wanted})
+    info = {"prompts": list(prompts), **wanted}
+    folder.write_info(info)
+    return info
 
 
 class _Maker:

@@ -1,0 +1,1 @@
+"""Training of SwD LoRAs from the command line, in one process or in several."""
