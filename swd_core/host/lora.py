@@ -9,7 +9,7 @@ from typing import Any
 import folder_paths
 
 from ..errors import InputError
-from ..lora.file import config_path, LoraFile, read_lora
+from ..lora.file import LoraFile, config_path, read_lora
 from ..lora.metadata import trained_schedule
 from ..presets import preset_of_lora
 from .facts import LORA_ATTACHMENT, SCHEDULE_ATTACHMENT, read_facts
