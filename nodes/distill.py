@@ -60,7 +60,9 @@ def _teacher_inputs() -> list[Any]:
         io.Clip.Input("clip", tooltip="The text encoders of the model."),
         io.Vae.Input("vae", tooltip="The VAE of the model. Pictures shrink in pixels and are encoded at every scale."),
         ScheduleType.Input("schedule", tooltip="The schedule that the LoRA is trained for."),
-        io.String.Input("prompts", multiline=True, tooltip="One prompt a line. You may add lines at the end later."),
+        io.String.Input(
+            "prompts", multiline=True, default="", tooltip="One prompt a line. You may add lines at the end later."
+        ),
         io.String.Input("negative_prompt", multiline=True, default="", tooltip="Only used where cfg is not 1.0."),
         io.String.Input(
             "dataset_name", default="teacher", tooltip="The folder in output/swd/datasets that keeps the pictures."
