@@ -72,8 +72,11 @@ def peft_twin(family: str, weights: dict[str, tuple[Tensor, Tensor]], targets: t
     return model
 
 
-@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointed"])
-@pytest.mark.parametrize("family", FAMILIES)
+# FLUX twice: its blocks write into their inputs, which is wrong in one way with checkpointing and in another without.
+@pytest.mark.parametrize(
+    ("family", "checkpointing"),
+    [("sd35_medium", False), ("sd35_large", True), ("flux", False), ("flux", True), ("sdxl", True)],
+)
 def test_output_and_gradients_are_those_of_peft_on_the_diffusers_model(load, family: str, checkpointing: bool) -> None:
     model, network = ready(load, family, targets=WIDE[family], gradient_checkpointing=checkpointing)
     twin = peft_twin(family, fill(network), WIDE[family])
@@ -132,8 +135,8 @@ def test_the_loss_falls_only_the_lora_learns_and_the_teacher_stays_the_same(load
     assert not any("forward" in vars(module) for module in teacher.modules())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_all_three_losses_train_both_networks(load, family: str) -> None:
+def test_all_three_losses_train_both_networks(load) -> None:
+    family = "sd35_medium"
     model, network = ready(load, family)
     trainer = trainer_of(network, family, batch_size=2, fake_steps=1)
     with training_mode(model.model.diffusion_model), network.installed():

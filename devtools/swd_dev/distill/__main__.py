@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-import types
 from pathlib import Path
 
 from swd_dev.distill.config import read_training_file
 from swd_dev.distill.processes import make_workers
 from swd_dev.errors import DevError
-from swd_dev.paths import REPO
 from swd_dev.tiny.comfyui import use_comfyui
-
-PACK = "swd_pack"
 
 
 def main() -> int:
@@ -27,10 +23,7 @@ def main() -> int:
         file = read_training_file(options.file)
         workers = make_workers(options.cpu)
         use_comfyui(options.comfyui, cpu=options.cpu)
-        # The pack under a name of its own: its `nodes` would hide ComfyUI's if the repository were on the path.
-        package = types.ModuleType(PACK)
-        package.__path__ = [str(REPO)]
-        sys.modules.setdefault(PACK, package)
+        # ComfyUI must be on the path before these load.
         from swd_dev.distill.training import train_file
 
         train_file(file, workers)

@@ -1,4 +1,4 @@
-"""A training file, carried out on ComfyUI. Import this after `use_comfyui`, with the pack as swd_pack."""
+"""A training file, carried out on ComfyUI. Import this after `use_comfyui`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from typing import Any
 
 import comfy.sd
 import folder_paths
-from swd_pack.swd_core.distill.folder import DatasetFolder
-from swd_pack.swd_core.distill.loss_plot import draw_losses
-from swd_pack.swd_core.distill.settings import settings_from
-from swd_pack.swd_core.distill.workers import Alone
-from swd_pack.swd_core.host.distill.places import dataset_folder, run_folder
-from swd_pack.swd_core.host.distill.session import Session, train
-from swd_pack.swd_core.host.distill.teacher import Dataset
-from swd_pack.swd_core.host.schedules import schedule_from_numbers, schedule_from_preset
-from swd_pack.swd_core.presets import AUTO
 
+from swd_dev.core import import_core
 from swd_dev.distill.config import TrainingFile
 from swd_dev.distill.processes import AccelerateWorkers
 from swd_dev.errors import DevError
+
+_session = import_core("host.distill.session")
+_schedules = import_core("host.schedules")
+_places = import_core("host.distill.places")
+DatasetFolder = import_core("distill.folder").DatasetFolder
+Dataset = import_core("host.distill.teacher").Dataset
+draw_losses = import_core("distill.loss_plot").draw_losses
+settings_from = import_core("distill.settings").settings_from
+Alone = import_core("distill.workers").Alone
+AUTO = import_core("presets").AUTO
 
 KINDS = ("diffusion_models", "checkpoints")
 
@@ -35,20 +37,24 @@ def train_file(file: TrainingFile, workers: AccelerateWorkers | None) -> None:
     folder_paths.set_output_directory(str(file.output))
     model = load_model(file)
     schedule = (
-        schedule_from_numbers(model, file.scales, file.timesteps) if file.scales else schedule_from_preset(model, AUTO)
+        _schedules.schedule_from_numbers(model, file.scales, file.timesteps)
+        if file.scales
+        else _schedules.schedule_from_preset(model, AUTO)
     )
     settings = settings_from(file.training)
     dataset = _dataset(file.dataset, schedule)
     first = workers is None or workers.rank == 0
 
-    def after_step(session: Session, losses: dict[str, float]) -> None:
+    def after_step(session: Any, losses: dict[str, float]) -> None:
         if first:
             shown = ", ".join(f"{name} {value:.5g}" for name, value in losses.items())
             print(f"step {session.trainer.step} of {settings.steps}: {shown}", flush=True)
 
-    session = train(model, dataset, schedule, file.lora, settings, after_step, file.start_over, workers or Alone())
+    session = _session.train(
+        model, dataset, schedule, file.lora, settings, after_step, file.start_over, workers or Alone()
+    )
     if first:
-        folder = run_folder(file.lora)
+        folder = _places.run_folder(file.lora)
         (folder / "losses.json").write_text(json.dumps(session.trainer.history), encoding="utf-8")
         draw_losses(session.trainer.history, file.lora).save(folder / "losses.png")
         print(session.lora_file)
@@ -67,10 +73,10 @@ def load_model(file: TrainingFile) -> Any:
     raise DevError(f"model: {file.model} is in none of {', '.join(f'models/{kind}' for kind in KINDS)}.")
 
 
-def _dataset(name: str, schedule: Any) -> Dataset:
-    info = DatasetFolder(dataset_folder(name)).info()
+def _dataset(name: str, schedule: Any) -> Any:
+    info = DatasetFolder(_places.dataset_folder(name)).info()
     if info is None:
         raise DevError(
-            f"dataset: there is no {name} in {dataset_folder(name).parent}; make it with SwD Teacher Dataset."
+            f"dataset: there is no {name} in {_places.dataset_folder(name).parent}; make it with SwD Teacher Dataset."
         )
     return Dataset.of(name, schedule, info)
