@@ -5,7 +5,12 @@ from __future__ import annotations
 
 def explain(problem: str, *, found: object, allowed: str, remedy: str) -> str:
     """The text of every error here: what it is on the first line, what was found, what is allowed and what to do."""
-    return f"{problem}\nFound: {found}\nAllowed: {allowed}\nTo do: {remedy}"
+    return f"{_line(problem)}\nFound: {_line(found)}\nAllowed: {allowed}\nTo do: {remedy}"
+
+
+def _line(text: object) -> str:
+    # The name of a file may hold line breaks, and what was found may be another error.
+    return " ".join(str(text).splitlines())
 
 
 class InputError(ValueError):

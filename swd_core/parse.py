@@ -17,20 +17,21 @@ def parse_numbers(text: str, name: str, example: str) -> tuple[float, ...]:
     words = [word for word in re.split(r"[,;\s]+", text.strip()) if word]
     if not words:
         raise InputError(
-            f"{name}: the list is empty.", found=repr(text), allowed=example, remedy="list one number a step."
+            f"{name}: the list is empty.", found=repr(text[:200]), allowed=example, remedy="list one number a step."
         )
     return tuple(_number(word, name, example) for word in words)
 
 
 def _number(word: str, name: str, example: str) -> float:
     try:
-        value = float(word)
+        # Python's own numbers may hold underscores; in a list for people one is a slip.
+        value = math.nan if "_" in word else float(word)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
         raise InputError(
-            f"{name}: {word!r} is not a number.",
-            found=word,
+            f"{name}: {word[:40]!r} is not a number.",
+            found=word[:200],
             allowed=f"numbers separated by commas, such as {example}",
             remedy="write plain numbers with a point for decimals.",
         )

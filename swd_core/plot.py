@@ -62,7 +62,8 @@ def _title(schedule: Schedule) -> str:
 def _draw_steps(
     draw: ImageDraw.ImageDraw, schedule: Schedule, sizes: list[tuple[int, int]], parts: list[float]
 ) -> None:
-    scale, columns = _fit(sizes)
+    gap = _gap(len(sizes))
+    scale, columns = _fit(sizes, gap)
     labelled = columns[0] >= _LABEL_WIDTH
     left = float(_MARGIN)
     for index, ((h, w), part, column) in enumerate(zip(sizes, parts, columns, strict=True)):
@@ -76,12 +77,17 @@ def _draw_steps(
             lines = ((f"{w} x {h}", INK), (f"t {schedule.timesteps[index]:.4g}", FAINT), (f"{part:.0%}", INK))
             for row, (text, colour) in enumerate(lines):
                 draw.text((place, _BASE + 18 + _LINE * row), text, colour, font(24), anchor=anchor)
-        left += column + _GAP
+        left += column + gap
 
 
-def _fit(sizes: list[tuple[int, int]]) -> tuple[float, list[float]]:
+def _gap(steps: int) -> float:
+    """Pixels between two boxes; all gaps together take at most half of the plot."""
+    return min(_GAP, (_WIDTH - 2 * _MARGIN) / (2 * steps))
+
+
+def _fit(sizes: list[tuple[int, int]], gap: float) -> tuple[float, list[float]]:
     """The largest scale at which all boxes fit side by side, and the width of each column, in pixels of the plot."""
-    room = _WIDTH - 2 * _MARGIN - (len(sizes) - 1) * _GAP
+    room = _WIDTH - 2 * _MARGIN - (len(sizes) - 1) * gap
     least = _LABEL_WIDTH if len(sizes) * _LABEL_WIDTH <= room else 0
     scale = (_BASE - _TOP) / max(h for h, _ in sizes)
     while sum(max(least, w * scale) for _, w in sizes) > room:

@@ -13,6 +13,9 @@ from .presets import Preset
 
 SCALES_EXAMPLE = "64, 80, 96, 128"
 TIMESTEPS_EXAMPLE = "1.0, 0.8959, 0.7371, 0.6022"
+_LARGEST_SCALE = 1e6
+# How many numbers of a list a message shows.
+_SHOWN = 64
 
 
 @dataclass(frozen=True)
@@ -57,18 +60,30 @@ def custom_schedule(
     Raises:
         InputError: lengths that differ, scales that fall or are not positive, timesteps that do not fall within (0, 1].
     """
+    timesteps = check_lists(scales, timesteps)
+    return _schedule("custom", scales, timesteps, model, sigma_of)
+
+
+def check_lists(
+    scales: Sequence[float], timesteps: Sequence[float], scales_name: str = "scales", timesteps_name: str = "timesteps"
+) -> Sequence[float]:
+    """Check the two lists of a schedule, under the names that messages call them; returns timesteps without closing 0.
+
+    Raises:
+        InputError: as `custom_schedule` does.
+    """
     if len(timesteps) > 1 and timesteps[-1] == 0:
         timesteps = timesteps[:-1]
-    _check_scales(scales)
-    _check_timesteps(timesteps)
+    _check_scales(scales, scales_name)
+    _check_timesteps(timesteps, timesteps_name)
     if len(scales) != len(timesteps):
         raise InputError(
-            f"scales and timesteps: {len(scales)} scales but {len(timesteps)} timesteps.",
+            f"{scales_name} and {timesteps_name}: {len(scales)} scales but {len(timesteps)} timesteps.",
             found=f"scales {_show(scales)}; timesteps {_show(timesteps)}",
             allowed="one timestep for each scale (a closing 0 does not count)",
             remedy="make both lists equally long.",
         )
-    return _schedule("custom", scales, timesteps, model, sigma_of)
+    return timesteps
 
 
 def _schedule(
@@ -82,12 +97,14 @@ def _schedule(
     return Schedule(name, tuple(map(float, scales)), tuple(map(float, timesteps)), sigmas, model)
 
 
-def _check_scales(scales: Sequence[float]) -> None:
+def _check_scales(scales: Sequence[float], name: str) -> None:
     problem = None
     if min(scales) <= 0:
-        problem = f"scales: {min(scales):g} is not above 0."
+        problem = f"{name}: {min(scales):g} is not above 0."
+    elif max(scales) > _LARGEST_SCALE:
+        problem = f"{name}: {max(scales):g} is above {_LARGEST_SCALE:.0f}."
     elif any(after < before for before, after in itertools.pairwise(scales)):
-        problem = "scales: they must not fall."
+        problem = f"{name}: they must not fall."
     if problem:
         raise InputError(
             problem,
@@ -97,13 +114,13 @@ def _check_scales(scales: Sequence[float]) -> None:
         )
 
 
-def _check_timesteps(timesteps: Sequence[float]) -> None:
+def _check_timesteps(timesteps: Sequence[float], name: str) -> None:
     problem = None
     outside = [t for t in timesteps if not 0 < t <= 1]
     if outside:
-        problem = f"timesteps: {outside[0]:g} is not above 0 and at most 1."
+        problem = f"{name}: {outside[0]:g} is not above 0 and at most 1."
     elif any(after >= before for before, after in itertools.pairwise(timesteps)):
-        problem = "timesteps: each must be below the one before."
+        problem = f"{name}: each must be below the one before."
     if problem:
         raise InputError(
             problem,
@@ -114,4 +131,5 @@ def _check_timesteps(timesteps: Sequence[float]) -> None:
 
 
 def _show(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:g}" for value in values)
+    shown = ", ".join(f"{value:g}" for value in values[:_SHOWN])
+    return f"{shown} and {len(values) - _SHOWN} more" if values[_SHOWN:] else shown

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .errors import InputError
 from .schedule import Schedule
+
+_REMEDY = "connect the sigmas output of the node that made the schedule."
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,32 @@ def plan_stages(schedule: Schedule, sigmas: Sequence[float], height: int, width:
     return [Stage(i, *sizes[i], sigmas[i]) for i in range(steps)]
 
 
+def check_sigmas(sigmas: Sequence[float], top: float) -> None:
+    """Refuse sigmas that are no noise levels of a model whose highest one is `top`, falling from first to last.
+
+    Raises:
+        InputError
+    """
+    problem = None
+    unsound = [sigma for sigma in sigmas if not math.isfinite(sigma) or sigma < 0]
+    if unsound:
+        problem = f"sigmas: {unsound[0]:.4g} is no noise level."
+    elif any(after > before for before, after in itertools.pairwise(sigmas)):
+        problem = "sigmas: they must not rise."
+    # Published lists round the highest level up or down.
+    elif sigmas and sigmas[0] > 1.01 * top:
+        problem = f"sigmas: {sigmas[0]:.4g} is above {top:.4g}, the highest noise level of this model."
+    elif len(sigmas) > 1 and sigmas[0] == sigmas[-1]:
+        problem = "sigmas: they must fall."
+    if problem:
+        raise InputError(
+            problem,
+            found=_show(sigmas),
+            allowed=f"noise levels of this model, falling, from at most {top:.4g} down to 0",
+            remedy=_REMEDY,
+        )
+
+
 def _first_step(schedule: Schedule, sigmas: Sequence[float]) -> int:
     own = schedule.sigmas
     first = len(own) - len(sigmas)
@@ -52,7 +81,11 @@ def _first_step(schedule: Schedule, sigmas: Sequence[float]) -> int:
         return first
     raise InputError(
         f"sigmas: {len(sigmas)} values for a schedule of {len(own)}.",
-        found=", ".join(f"{sigma:.4g}" for sigma in sigmas) or "nothing",
+        found=_show(sigmas),
         allowed=f"the {len(own)} sigmas of the schedule ({schedule.name}), or its last ones",
-        remedy="connect the sigmas output of the node that made the schedule.",
+        remedy=_REMEDY,
     )
+
+
+def _show(sigmas: Sequence[float]) -> str:
+    return ", ".join(f"{sigma:.4g}" for sigma in sigmas[:64]) or "nothing"

@@ -13,7 +13,7 @@ from ..errors import InputError, explain
 from ..stages import Stage
 
 # What torch says when tensors of two sizes meet.
-_SIZE_CLASHES = ("must match", "size mismatch", "shapes cannot be multiplied", "invalid for input of size")
+_SIZE_CLASHES = ("must match", "size mismatch", "invalid for input of size", "shapes cannot be multiplied")
 # What torch says on devices whose lack of memory is no exception of its own: Apple, DirectML, the CPU.
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough gpu video memory")
 
@@ -30,9 +30,11 @@ def stage_error(error: RuntimeError, stage: Stage, last: Stage, pictures: int) -
     """
     if _is_out_of_memory(error):
         return _out_of_memory(error, stage, last, pictures)
-    # A stage of the target's size ran into something else, unless earlier ones left it a tensor of theirs.
+    # A stage of the target's size ran into something else, unless earlier ones left it a tensor of theirs. The first
+    # stage to multiply shapes that do not fit has a text of another width, of which ComfyUI tells its own way.
+    clashes = _SIZE_CLASHES if stage.index > 0 else _SIZE_CLASHES[:-1]
     grows = stage.index > 0 or stage.size != last.size
-    if grows and any(words in str(error) for words in _SIZE_CLASHES):
+    if grows and any(words in str(error) for words in clashes):
         return _size_clash(error, stage)
     return None
 
@@ -57,22 +59,6 @@ def not_finite(guider: Any, stage: Stage, last: Stage) -> InputError:
         allowed="finite numbers",
         remedy=f"{_REMEDIES.get(dtype, _REMEDY)}.",
     )
-
-
-def check_finite(values: Mapping[str, Tensor | None]) -> None:
-    """Refuse NaN and infinity in what comes into a run.
-
-    Raises:
-        InputError: names the first such value.
-    """
-    for name, value in values.items():
-        if value is not None and not torch.isfinite(value).all():
-            raise InputError(
-                f"{name} is not finite.",
-                found="NaN or infinity among its numbers",
-                allowed="finite numbers",
-                remedy="look at the node that it comes from; a sampler or VAE in float16 may have overflowed there.",
-            )
 
 
 def _name(stage: Stage, last: Stage) -> str:

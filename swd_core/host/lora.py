@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..lora.file import LoraFile, config_path, read_lora
 from ..lora.metadata import trained_schedule
 from ..presets import preset_of_lora
+from .checks import check_numbers
 from .facts import LORA_ATTACHMENT, SCHEDULE_ATTACHMENT, read_facts
 from .lora_patches import LoraPatches, build_patches
 
@@ -29,16 +30,18 @@ def lora_path(name: str) -> Path:
     Raises:
         InputError: ComfyUI lists no such file; a path of any other kind is never opened.
     """
-    wanted = name.replace("\\", "/")
+    wanted = str(name).replace("\\", "/")
     listed = next((listed for listed in lora_names() if listed.replace("\\", "/") == wanted), None)
-    if listed is None:
+    # A link that leads nowhere is listed too.
+    path = folder_paths.get_full_path("loras", listed) if listed else None
+    if path is None:
         raise InputError(
-            f"lora_name: {name} is not in models/loras.",
-            found=repr(name),
+            f"lora_name: {str(name)[:200]} is not in models/loras.",
+            found=repr(name)[:200],
             allowed=", ".join(lora_names()[:8]) or "nothing yet: models/loras is empty",
             remedy="put the file there and press R in ComfyUI.",
         )
-    return Path(folder_paths.get_full_path_or_raise("loras", listed))
+    return Path(path)
 
 
 def lora_fingerprint(name: str) -> str:
@@ -56,6 +59,7 @@ def load_lora(model: Any, name: str, strength: float) -> tuple[Any, str]:
     Raises:
         InputError: the file is not there or wrong, nothing in it fits the model, or a layer has another shape.
     """
+    check_numbers(strength_model=strength)
     return apply_lora(model, read_lora(lora_path(name), name), strength)
 
 
@@ -84,5 +88,5 @@ def _report(built: LoraPatches, family: str) -> str:
     parts += [f"{count} {kind}" for kind, count in built.extras.items()]
     if built.left_out:
         rest = f" and {len(built.left_out) - 3} more" if built.left_out[3:] else ""
-        parts.append(f"NOT loaded: {', '.join(built.left_out[:3])}{rest}")
+        parts.append(f"NOT loaded: {', '.join(name[:100] for name in built.left_out[:3])}{rest}")
     return "; ".join(parts)

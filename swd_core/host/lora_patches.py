@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import comfy.lora
 import comfy.lora_convert
@@ -13,14 +12,14 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..lora.check import check_numbers
 from ..lora.file import LoraFile
 from ..lora.layers import Layer, find_name, guess_family, parse_layers
 from ..lora.scale import AdapterScale, adapter_scale
 from .dora import PeftDora
+from .lora_shapes import Source, Target, bias_of, check_shapes, weight_key
 
-# A place in a ComfyUI model: the key of a weight, or (key, (dim, start, length)[, function]) for a slice of a fused
-# one.
-Target = str | tuple[Any, ...]
+T = TypeVar("T")
 
 
 @dataclass
@@ -36,25 +35,15 @@ class LoraPatches:
     left_out: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """What the layers of one file have in common. `fits`: a few words for messages on what the file seems made for."""
-
-    name: str
-    tensors: Mapping[str, Tensor]
-    settings: AdapterScale | None
-    weights: Mapping[str, Tensor]
-    fits: str
-
-
 def build_patches(lora: LoraFile, base_model: Any, family: str) -> LoraPatches:
     """The patches that bring a LoRA file onto a `BaseModel`.
 
     Raises:
         InputError: no layer fits, or one has another shape than the model's.
     """
-    tensors = comfy.lora_convert.convert_lora(lora.tensors)
+    tensors = _by_comfyui(lora.name, comfy.lora_convert.convert_lora, lora.tensors)
     layers = parse_layers(tensors, lora.name)
+    check_numbers(layers, tensors, lora.name)
     # A fresh dict: the function's default argument is shared between calls.
     key_map: dict[str, Target] = comfy.lora.model_lora_keys_unet(base_model, {})
     names = {layer.name: find_name(layer, key_map) for layer in layers}
@@ -67,16 +56,29 @@ def build_patches(lora: LoraFile, base_model: Any, family: str) -> LoraPatches:
             allowed=f"a LoRA for {family}",
             remedy="load the LoRA that was made for this model.",
         )
-    source = _Source(lora.name, tensors, adapter_scale(lora), base_model.state_dict(), fits)
+    source = Source(lora.name, tensors, adapter_scale(lora), base_model.state_dict(), fits)
     result = LoraPatches(total=len(adapters), scale_source=_scale_source(layers, source.settings))
     for layer in layers:
         name = names[layer.name]
         if name is None:
             result.left_out.append(layer.name)
         else:
-            _check_shape(source, layer, key_map[name])
+            check_shapes(source, layer, key_map[name])
             _add_layer(result, source, layer, name, key_map[name])
     return result
+
+
+def _by_comfyui(file_name: str, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """Call a reader of ComfyUI's, which takes for granted that a file is whole."""
+    try:
+        return function(*arguments, **options)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"lora_name: {file_name} is not whole.",
+            found=f"{type(error).__name__}: {error}"[:200],
+            allowed="a LoRA with all of its tensors",
+            remedy="download the file again.",
+        ) from error
 
 
 def _scale_source(layers: list[Layer], settings: AdapterScale | None) -> str:
@@ -85,7 +87,7 @@ def _scale_source(layers: list[Layer], settings: AdapterScale | None) -> str:
     return f"from {settings.source}" if settings else "assumed: no adapter_config.json and no alpha in the file"
 
 
-def _add_layer(result: LoraPatches, source: _Source, layer: Layer, name: str, target: Target) -> None:
+def _add_layer(result: LoraPatches, source: Source, layer: Layer, name: str, target: Target) -> None:
     tensors = source.tensors
     state = {name + suffix: tensors[key] for suffix, key in layer.host_keys.items()}
     scale = 1.0
@@ -96,41 +98,45 @@ def _add_layer(result: LoraPatches, source: _Source, layer: Layer, name: str, ta
         state[f"{name}.lora_up.weight"] = tensors[layer.keys["up"]]
         state[f"{name}.lora_down.weight"] = tensors[layer.keys["down"]]
         state[f"{name}.alpha"] = torch.tensor(scale * rank, dtype=torch.float64)
-    patches = comfy.lora.load_lora(state, {name: target}, log_missing=False)
+    elif "alpha" in layer.keys:
+        state[f"{name}.alpha"] = tensors[layer.keys["alpha"]]
+    patches = _by_comfyui(source.name, comfy.lora.load_lora, state, {name: target}, log_missing=False)
     if "magnitude" in layer.keys and target in patches:
         patches[target] = _as_dora(patches[target], tensors[layer.keys["magnitude"]])
         _count(result, "DoRA magnitudes")
     if patches.keys() & result.patches.keys():
         raise InputError(
             f"lora_name: {source.name} has two pairs for one layer.",
-            found=f"{layer.name} and another name of {_weight_key(target)}",
+            found=f"{layer.name} and another name of {weight_key(target)}",
             allowed="one adapter in a file",
             remedy="save one adapter alone.",
         )
-    result.loaded += target in patches
+    result.loaded += bool(patches)
     result.left_out += layer.unsupported
+    if state and not patches:
+        result.left_out.append(layer.name)
     result.patches.update(patches)
     _add_whole(result, source, layer, target, scale)
 
 
-def _scale(source: _Source, layer: Layer, rank: int) -> float:
+def _scale(source: Source, layer: Layer, rank: int) -> float:
     if "alpha" in layer.keys:
         return float(source.tensors[layer.keys["alpha"]]) / rank
     return source.settings.of(layer.module, rank) if source.settings else 1.0
 
 
-def _add_whole(result: LoraPatches, source: _Source, layer: Layer, target: Target, scale: float) -> None:
+def _add_whole(result: LoraPatches, source: Source, layer: Layer, target: Target, scale: float) -> None:
     """Tensors that PEFT trains beside the pairs: biases of B, whole weights and biases (bias=, modules_to_save=)."""
     places = (
-        ("up_bias", "biases of B", _bias_of(target)),
-        ("bias", "biases", _bias_of(target)),
+        ("up_bias", "biases of B", bias_of(target)),
+        ("bias", "biases", bias_of(target)),
         ("weight", "whole weights", target),
     )
     for role, kind, place in places:
         key = layer.keys.get(role)
         if key is None:
             continue
-        if _weight_key(place) not in source.weights:
+        if weight_key(place) not in source.weights:
             result.left_out.append(key)
             continue
         if role == "up_bias":
@@ -153,40 +159,3 @@ def _count(result: LoraPatches, kind: str) -> None:
 def _as_dora(adapter: Any, magnitude: Tensor) -> PeftDora:
     up, down, alpha, mid, _, reshape = adapter.weights
     return PeftDora(adapter.loaded_keys, (up, down, alpha, mid, magnitude.flatten(), reshape))
-
-
-def _bias_of(target: Target) -> Target:
-    if isinstance(target, tuple):
-        return (_bias_of(target[0]), *target[1:])
-    return target.removesuffix(".weight") + ".bias"
-
-
-def _weight_key(target: Target) -> str:
-    return target[0] if isinstance(target, tuple) else target
-
-
-def _check_shape(source: _Source, layer: Layer, target: Target) -> None:
-    if not layer.is_pair or ".reshape_weight" in layer.host_keys:
-        return
-    up, down = source.tensors[layer.keys["up"]], source.tensors[layer.keys["down"]]
-    if up.ndim < 2 or down.ndim < 2 or not up.shape[1] == down.shape[0] > 0:
-        raise _wrong_shape(source, f"{layer.name}: B {list(up.shape)} and A {list(down.shape)} do not multiply")
-    weight = source.weights.get(_weight_key(target))
-    # Packed integer weights of quantised models do not show the shape of their layer.
-    if weight is None or not weight.is_floating_point():
-        return
-    rows, columns = weight.shape[0], math.prod(weight.shape[1:])
-    if isinstance(target, tuple) and target[1] is not None:
-        rows = target[1][2]
-    if (up.shape[0], math.prod(down.shape[1:])) != (rows, columns):
-        shapes = f"B {list(up.shape)} and A {list(down.shape)} for a weight of {rows} x {columns}"
-        raise _wrong_shape(source, f"{layer.name}: {shapes}; {source.fits}")
-
-
-def _wrong_shape(source: _Source, found: str) -> InputError:
-    return InputError(
-        f"lora_name: {source.name} has another shape than this model.",
-        found=found,
-        allowed="B [rows, rank] and A [rank, columns]",
-        remedy="load the LoRA that was made for this model.",
-    )

@@ -14,6 +14,8 @@ from .lora import lora_path
 
 logger = logging.getLogger("swd")
 
+_NO_NAME = "it cannot be the name of a file."
+
 
 def save_lora(name: str, filename_prefix: str) -> str:
     """Write a LoRA of `models/loras` in the form that every loader takes, under the output folder; say where.
@@ -23,15 +25,29 @@ def save_lora(name: str, filename_prefix: str) -> str:
     """
     lora = read_lora(lora_path(name), name)
     root = Path(folder_paths.get_output_directory()).resolve()
-    if not (root / filename_prefix).resolve().is_relative_to(root):
-        raise InputError(
-            "filename_prefix: it leads out of the output folder.",
-            found=repr(filename_prefix),
-            allowed="a name, with or without sub-folders of the output folder",
-            remedy="write for example loras/SwD.",
-        )
-    folder, stem, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, str(root))
-    file = f"{stem}_{counter:05}_.safetensors"
-    report = f"{convert_lora(lora, Path(folder) / file)}, in {Path('output', subfolder).as_posix()}"
+    if not _is_inside(root, filename_prefix):
+        raise _refusal("it leads out of the output folder.", repr(filename_prefix)[:200])
+    try:
+        folder, stem, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, str(root))
+    except OSError as error:
+        raise _refusal(_NO_NAME, f"{filename_prefix[:100]!r}: {error.strerror}") from error
+    file = Path(folder) / f"{stem}_{counter:05}_.safetensors"
+    report = f"{convert_lora(lora, file)}, in {Path('output', subfolder).as_posix()}"
     logger.info("%s", report)
     return report
+
+
+def _is_inside(root: Path, prefix: str) -> bool:
+    try:
+        return (root / prefix).resolve().is_relative_to(root)
+    except (OSError, ValueError) as error:
+        raise _refusal(_NO_NAME, f"{prefix[:100]!r}: {error}"[:300]) from error
+
+
+def _refusal(problem: str, found: str) -> InputError:
+    return InputError(
+        f"filename_prefix: {problem}",
+        found=found,
+        allowed="a name, with or without sub-folders of the output folder",
+        remedy="write for example loras/SwD.",
+    )

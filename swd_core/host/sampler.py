@@ -9,14 +9,13 @@ from typing import Any, NoReturn
 import comfy.samplers
 from torch import Tensor
 
-from ..errors import InputError
 from ..finite import FiniteWatch
 from ..loop import sample_scalewise
 from ..noise import StageNoise, recover_items
 from ..schedule import Schedule
 from ..stages import plan_stages
-from .facts import read_facts
-from .faults import check_finite, not_finite
+from .checks import check_finite, check_run, read_sigmas
+from .faults import not_finite
 from .report import clock_for, log_run, timed
 from .run import Callback, Run
 
@@ -49,9 +48,9 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
         disable_pbar: bool = False,
     ) -> Tensor:
         """Called by `CFGGuider.inner_sample`; all tensors at the target size, in the model's latent space."""
-        check_run(model_wrap, self.schedule, noise)
+        check_run(model_wrap, self.schedule, noise, latent_image)
         check_finite({"latent_image: it": latent_image, "latent_image: its mask": denoise_mask, "noise: it": noise})
-        levels = sigmas.tolist()
+        levels = read_sigmas(sigmas, model_wrap.inner_model.model_sampling)
         stages = plan_stages(self.schedule, levels, *noise.shape[-2:])
         seed = extra_args.get("seed") or 0
         has_noise = bool(noise.any())
@@ -86,37 +85,6 @@ def _unprocessed(model: Any, latent: Tensor | None) -> Tensor | None:
         return None
     unprocessed: Tensor = model.process_latent_out(latent)
     return unprocessed
-
-
-def check_run(guider: Any, schedule: Schedule, noise: Tensor) -> None:
-    """Refuse what cannot grow: packed or audio latents, foreign guiders, a schedule made for another model.
-
-    Raises:
-        InputError
-    """
-    if noise.ndim not in (4, 5):
-        raise InputError(
-            "latent_image: this kind of latent cannot grow.",
-            found=f"a latent with {noise.ndim} dimensions",
-            allowed="pictures [B, C, H, W] and videos [B, C, T, H, W]",
-            remedy="use a sampler of the model's own workflow.",
-        )
-    missing = [name for name in ("original_conds", "inner_sample", "inner_model") if not hasattr(guider, name)]
-    if missing:
-        raise InputError(
-            "guider: SwD cannot run on this guider.",
-            found=f"{type(guider).__name__} without {', '.join(missing)}",
-            allowed="guiders made on ComfyUI's CFGGuider",
-            remedy="use Basic Guider or CFG Guider.",
-        )
-    model = read_facts(guider.inner_model)
-    if model != schedule.model:
-        raise InputError(
-            f"schedule: made for {schedule.model.family}, but the model is {model.family}.",
-            found=f"{model} with a schedule for {schedule.model}",
-            allowed="a schedule made from the model that is sampled",
-            remedy="connect the same model to the schedule node and to the guider.",
-        )
 
 
 @contextmanager

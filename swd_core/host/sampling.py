@@ -9,12 +9,12 @@ import comfy.sample
 import comfy.samplers
 import comfy.utils
 import latent_preview
-from torch import Tensor
 
 from ..errors import InputError
 from ..noise import StageNoise
 from ..resize import resize
 from ..schedule import Schedule
+from .checks import check_finite, check_latent, check_mask, check_numbers
 from .compat import call_known
 from .sampler import ScaleWiseSampler
 from .schedules import sigmas_tensor
@@ -40,10 +40,12 @@ def sample_latent(
     Raises:
         InputError: cfg other than 1 without a negative prompt, and whatever the sampler raises.
     """
+    check_numbers(cfg=cfg, denoise=denoise)
+    check_mask(latent.get("noise_mask"))
     samples = call_known(
         comfy.sample.fix_empty_latent_channels,
         model,
-        latent["samples"],
+        check_latent(latent, "latent_image"),
         downscale_ratio_spacial=latent.get("downscale_ratio_spacial"),
         downscale_ratio_temporal=latent.get("downscale_ratio_temporal"),
     )
@@ -63,13 +65,34 @@ def sample_latent(
 
 
 def upscale_latent(latent: Latent, upscale_method: str, scale_by: float) -> Latent:
-    """Resize a LATENT by a factor, as SwD does between its stages."""
-    samples: Tensor = latent["samples"]
+    """Resize a LATENT by a factor, as SwD does between its stages.
+
+    Raises:
+        InputError: a latent without height and width, one with NaN, a factor or a method that is none.
+    """
+    samples = check_latent(latent, "samples")
+    check_finite({"samples: it": samples})
+    check_numbers(scale_by=scale_by)
+    if scale_by <= 0:
+        raise InputError(
+            f"scale_by: {scale_by:g} is not above 0.",
+            found=scale_by,
+            allowed="a factor such as 1.5 or 2",
+            remedy="write how many times larger each side becomes.",
+        )
     height, width = (max(1, int(side * scale_by + 0.5)) for side in samples.shape[-2:])
     return {**latent, "samples": resize(samples, (height, width), upscale_method)}
 
 
 def _guider(model: Any, positive: Any, negative: Any | None, cfg: float) -> comfy.samplers.CFGGuider:
+    for name, prompt in (("positive", positive), ("negative", negative)):
+        if prompt is not None and not len(prompt):
+            raise InputError(
+                f"{name}: there is no prompt in it.",
+                found="an empty list",
+                allowed="what a text encoder gives",
+                remedy="connect CLIP Text Encode.",
+            )
     if negative is None and cfg != 1.0:
         raise InputError(
             "negative: cfg needs a negative prompt.",

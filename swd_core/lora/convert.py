@@ -6,6 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from ..errors import InputError
@@ -32,6 +33,8 @@ def convert_lora(lora: LoraFile, out: Path) -> str:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
         _write_hash(partial)
         os.replace(partial, out)
+    except (SafetensorError, OSError) as error:
+        raise _cannot_write(out, str(error)) from error
     finally:
         partial.unlink(missing_ok=True)
     pairs = sum(name.endswith(".alpha") for name in tensors)
@@ -39,14 +42,21 @@ def convert_lora(lora: LoraFile, out: Path) -> str:
 
 
 def _check_free(out: Path) -> None:
-    if out.suffix != ".safetensors" or not out.parent.is_dir() or out.exists():
-        problem = "exists already" if out.exists() else "cannot be written"
-        raise InputError(
-            f"{out.name} {problem}.",
-            found=str(out),
-            allowed="the name of a new .safetensors file in a folder that exists",
-            remedy="choose another name.",
-        )
+    try:
+        exists = out.exists()
+    except OSError as error:
+        raise _cannot_write(out, str(error)) from error
+    if out.suffix != ".safetensors" or not out.parent.is_dir() or exists:
+        raise _cannot_write(out, str(out), "exists already" if exists else "cannot be written")
+
+
+def _cannot_write(out: Path, found: str, problem: str = "cannot be written") -> InputError:
+    return InputError(
+        f"{out.name[:100]} {problem}.",
+        found=found[:300],
+        allowed="the name of a new .safetensors file in a folder that exists, on a disk with room for it",
+        remedy="choose another name, or make room.",
+    )
 
 
 def _write_hash(path: Path) -> None:

@@ -15,6 +15,9 @@ from ..errors import InputError
 CONFIG_NAME = "adapter_config.json"
 _SUFFIXES = (".safetensors", ".sft")
 _PICKLE_STARTS = (b"\x80", b"PK")
+_LARGEST_CONFIG = 1 << 20
+# What safetensors raises for a file that is none, and torch for a shape that no tensor has.
+_UNREADABLE = (SafetensorError, OSError, OverflowError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,11 @@ def read_lora(path: Path, name: str) -> LoraFile:
         InputError: not a safetensors file (a pickle is never opened), a damaged one, or a configuration that is no
         JSON.
     """
-    if path.suffix.lower() not in _SUFFIXES or _starts_like_pickle(path):
+    pickle = _starts_like_pickle(path, name)
+    if pickle or path.suffix.lower() not in _SUFFIXES:
         raise InputError(
             f"lora_name: {name} is not a safetensors file.",
-            found="a file that only Python's pickle can read" if _starts_like_pickle(path) else f"a {path.suffix} file",
+            found="a file that only Python's pickle can read" if pickle else f"a {path.suffix} file",
             allowed="safetensors files, which cannot run code",
             remedy="download adapter_model.safetensors instead.",
         )
@@ -45,10 +49,10 @@ def read_lora(path: Path, name: str) -> LoraFile:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - a safe_open is no dict
             metadata = dict(file.metadata() or {})
-    except SafetensorError as error:
+    except _UNREADABLE as error:
         raise InputError(
             f"lora_name: {name} is damaged.",
-            found=str(error),
+            found=str(error)[:200],
             allowed="a complete safetensors file",
             remedy="download the file again.",
         ) from error
@@ -61,18 +65,31 @@ def config_path(path: Path) -> Path:
     return own if own.is_file() else path.with_name(CONFIG_NAME)
 
 
-def _starts_like_pickle(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2).startswith(_PICKLE_STARTS)
+def _starts_like_pickle(path: Path, name: str) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(2).startswith(_PICKLE_STARTS)
+    except OSError as error:
+        raise InputError(
+            f"lora_name: {name} cannot be read.",
+            found=str(error),
+            allowed="a file that ComfyUI may open",
+            remedy="look whether it is still there, and who may read it.",
+        ) from error
+
+
+def read_json(text: str) -> object:
+    """What a JSON text says, or the error that says why it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return error
 
 
 def _read_config(path: Path, name: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        config = error
+    config = _read_text(path)
     if not isinstance(config, dict):
         raise InputError(
             f"lora_name: {CONFIG_NAME} beside {name} is not a PEFT configuration.",
@@ -81,3 +98,12 @@ def _read_config(path: Path, name: str) -> dict[str, Any] | None:
             remedy="download the file again, or remove it to use scale 1.",
         )
     return config
+
+
+def _read_text(path: Path) -> object:
+    if path.stat().st_size > _LARGEST_CONFIG:
+        return f"a file of {path.stat().st_size} bytes"
+    try:
+        return read_json(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        return error

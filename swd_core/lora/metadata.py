@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..family import FLUX_DEV, SD35_LARGE, SD35_MEDIUM, SDXL
 from ..parse import parse_numbers
 from ..presets import Preset, preset_of_lora
-from ..schedule import SCALES_EXAMPLE, TIMESTEPS_EXAMPLE
+from ..schedule import SCALES_EXAMPLE, TIMESTEPS_EXAMPLE, check_lists
 from .file import LoraFile
 from .layers import guess_family, parse_layers
 
@@ -44,13 +44,13 @@ class TrainedSchedule:
 
 
 def trained_schedule(metadata: Mapping[str, str]) -> TrainedSchedule | None:
-    """The schedule in a LoRA's header; None if there is none. Raises InputError for lists that are not numbers."""
+    """The schedule in a LoRA's header; None if there is none. Raises InputError for lists that make none."""
     if SCALES_KEY not in metadata or TIMESTEPS_KEY not in metadata:
         return None
-    return TrainedSchedule(
-        parse_numbers(metadata[SCALES_KEY], f"{SCALES_KEY} in the file", SCALES_EXAMPLE),
-        parse_numbers(metadata[TIMESTEPS_KEY], f"{TIMESTEPS_KEY} in the file", TIMESTEPS_EXAMPLE),
-    )
+    names = f"{SCALES_KEY} in the file", f"{TIMESTEPS_KEY} in the file"
+    scales = parse_numbers(metadata[SCALES_KEY], names[0], SCALES_EXAMPLE)
+    timesteps = parse_numbers(metadata[TIMESTEPS_KEY], names[1], TIMESTEPS_EXAMPLE)
+    return TrainedSchedule(scales, tuple(check_lists(scales, timesteps, *names)))
 
 
 def schedule_metadata(scales: Sequence[float], timesteps: Sequence[float]) -> dict[str, str]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import InputError
-from .file import CONFIG_NAME, LoraFile
+from .file import CONFIG_NAME, LoraFile, read_json
+
+T = TypeVar("T")
+
+_METADATA = "the file's metadata"
+_DIFFUSERS_KEY = "lora_adapter_metadata"
 
 
 @dataclass(frozen=True)
@@ -55,32 +59,50 @@ def adapter_scale(lora: LoraFile) -> AdapterScale | None:
 
 def _parse_metadata(metadata: Mapping[str, str]) -> AdapterScale | None:
     # diffusers writes the PEFT configuration as JSON, its keys prefixed by the component (loaders/lora_base.py).
-    text = metadata.get("lora_adapter_metadata")
+    text = metadata.get(_DIFFUSERS_KEY)
     if text is None:
-        plain = {key: json.loads(metadata[key]) for key in ("lora_alpha", "r") if key in metadata}
-        return _parse(plain, "the file's metadata") if len(plain) == 2 else None
-    settings = {
-        key.removeprefix("transformer.").removeprefix("unet."): value for key, value in json.loads(text).items()
-    }
-    return _parse(settings, "the file's metadata")
+        plain = {key: read_json(metadata[key]) for key in ("lora_alpha", "r") if key in metadata}
+        return _parse(plain, _METADATA) if len(plain) == 2 else None
+    settings = read_json(text)
+    if not isinstance(settings, dict):
+        raise _refusal(_DIFFUSERS_KEY, text, "the JSON object that diffusers wrote", _METADATA)
+    return _parse(
+        {key.removeprefix("transformer.").removeprefix("unet."): value for key, value in settings.items()}, _METADATA
+    )
 
 
 def _parse(settings: Mapping[str, Any], source: str) -> AdapterScale:
     return AdapterScale(
         source=source,
         alpha=_positive(settings, "lora_alpha", source),
-        rank=int(_positive(settings, "r", source)),
-        rslora=bool(settings.get("use_rslora", False)),
-        alpha_pattern=_pattern(settings, "alpha_pattern", source),
-        rank_pattern={name: int(rank) for name, rank in _pattern(settings, "rank_pattern", source).items()},
+        rank=_whole(settings, "r", source),
+        rslora=_flag(settings, "use_rslora", source),
+        alpha_pattern=_pattern(settings, "alpha_pattern", source, _positive),
+        rank_pattern=_pattern(settings, "rank_pattern", source, _whole),
     )
 
 
-def _pattern(settings: Mapping[str, Any], name: str, source: str) -> dict[str, float]:
+def _pattern(
+    settings: Mapping[str, Any], name: str, source: str, read: Callable[[Mapping[str, Any], str, str], T]
+) -> dict[str, T]:
     pattern = settings.get(name) or {}
     if not isinstance(pattern, dict):
         raise _refusal(name, pattern, "an object of module names and numbers", source)
-    return {module: _positive(pattern, module, source) for module in pattern}
+    for module in pattern:
+        if not _is_plain(module):
+            raise _refusal(name, module, "names of modules, or short expressions for them", source)
+    return {module: read(pattern, module, source) for module in pattern}
+
+
+def _is_plain(module: str) -> bool:
+    """Whether a pattern is a regular expression that cannot take ages: few repeats, and none of a group."""
+    if len(re.findall(r"[*+?{]", module)) > 3 or re.search(r"\)[*+?{]", module):
+        return False
+    try:
+        re.compile(_expression(module))
+    except (re.error, OverflowError, RecursionError):
+        return False
+    return True
 
 
 def _positive(settings: Mapping[str, Any], name: str, source: str) -> float:
@@ -90,9 +112,23 @@ def _positive(settings: Mapping[str, Any], name: str, source: str) -> float:
     return value
 
 
+def _whole(settings: Mapping[str, Any], name: str, source: str) -> int:
+    value = _positive(settings, name, source)
+    if value != int(value):
+        raise _refusal(name, value, "a whole number above 0", source)
+    return int(value)
+
+
+def _flag(settings: Mapping[str, Any], name: str, source: str) -> bool:
+    value = settings.get(name) or False
+    if not isinstance(value, bool):
+        raise _refusal(name, value, "true or false", source)
+    return value
+
+
 def _refusal(name: str, value: object, allowed: str, source: str) -> InputError:
     return InputError(
-        f"lora_name: {name} in {source} cannot be used.",
+        f"lora_name: {name[:100]} in {source} cannot be used.",
         found=repr(value)[:100],
         allowed=allowed,
         remedy="download the file again, or remove it to use scale 1.",
@@ -100,5 +136,9 @@ def _refusal(name: str, value: object, allowed: str, source: str) -> InputError:
 
 
 def _match(patterns: Mapping[str, Any], module: str, default: Any) -> Any:
+    return next((value for name, value in patterns.items() if re.match(_expression(name), module)), default)
+
+
+def _expression(name: str) -> str:
     # PEFT matches whole dotted endings and takes the first hit (peft/utils/other.py, get_pattern_key).
-    return next((value for name, value in patterns.items() if re.match(rf"(.*\.)?({name})$", module)), default)
+    return rf"(.*\.)?({name})$"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .check import check_numbers
 from .file import LoraFile
 from .layers import Layer, parse_layers
 from .scale import AdapterScale, adapter_scale
@@ -53,6 +54,7 @@ def standard_tensors(lora: LoraFile) -> dict[str, Tensor]:
     """
     layers = parse_layers(lora.tensors, lora.name)
     _check_pairs_only(lora, layers)
+    check_numbers(layers, lora.tensors, lora.name)
     settings = adapter_scale(lora)
     return dict(tensor for layer in layers for tensor in _standard_layer(lora, layer, settings))
 

@@ -61,11 +61,11 @@ def test_every_schedule_can_be_drawn_at_every_shape(number: int, size: tuple[int
     assert set(border) == {picture.getpixel((0, 0))}
 
 
-def test_many_steps_still_fit() -> None:
-    steps = 40
-    plan = custom_schedule(
-        [8 + i for i in range(steps)], [1 - i / 50 for i in range(steps)], ModelFacts("any", 2, 8), lambda t: t
-    )
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("steps", [40, 64, 65, 1000])
+def test_many_steps_still_fit(steps: int) -> None:
+    timesteps = [1 - i / (steps + 10) for i in range(steps)]
+    plan = custom_schedule([8 + i for i in range(steps)], timesteps, ModelFacts("any", 2, 8), lambda t: t)
     assert draw_schedule(plan, 1024, 1024).getpixel((959, 300)) == draw_schedule(plan, 1024, 1024).getpixel((0, 0))
 
 

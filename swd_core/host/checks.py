@@ -1,0 +1,159 @@
+"""What a run refuses before it starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..schedule import Schedule
+from ..stages import check_sigmas
+from .facts import read_facts
+
+
+def check_numbers(**values: float) -> None:
+    """Refuse NaN and infinity, which pass ComfyUI's own check of a number's range.
+
+    Raises:
+        InputError: names the first such value.
+    """
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise InputError(
+                f"{name}: {value} is not a number to work with.",
+                found=value,
+                allowed="finite numbers",
+                remedy="type the number in anew, or look at the node that it comes from.",
+            )
+
+
+def check_finite(values: Mapping[str, Tensor | None]) -> None:
+    """Refuse NaN and infinity in what comes into a run.
+
+    Raises:
+        InputError: names the first such value.
+    """
+    for name, value in values.items():
+        if value is not None and not torch.isfinite(value).all():
+            raise InputError(
+                f"{name} is not finite.",
+                found="NaN or infinity among its numbers",
+                allowed="finite numbers",
+                remedy="look at the node that it comes from; a sampler or VAE in float16 may have overflowed there.",
+            )
+
+
+def check_latent(latent: Mapping[str, Any], name: str) -> Tensor:
+    """The samples of a LATENT, once they are known to have a height and a width that can grow.
+
+    Raises:
+        InputError: `name` is what messages call the input.
+    """
+    samples = latent.get("samples")
+    if not isinstance(samples, Tensor) or samples.ndim not in (4, 5):
+        raise cannot_grow(samples, name)
+    if samples.numel() == 0:
+        raise InputError(
+            f"{name}: it is empty.",
+            found=f"a latent {list(samples.shape)}",
+            allowed="at least one picture of at least one latent pixel",
+            remedy="look at the node that it comes from.",
+        )
+    return samples
+
+
+def cannot_grow(samples: object, name: str) -> InputError:
+    """The error for a latent that is none of pictures or videos."""
+    found = type(samples).__name__
+    if isinstance(samples, Tensor):
+        found = f"a latent with {samples.ndim} dimensions, {list(samples.shape)}"
+    return InputError(
+        f"{name}: this kind of latent cannot grow.",
+        found=found,
+        allowed="pictures [B, C, H, W] and videos [B, C, T, H, W]",
+        remedy="use a sampler of the model's own workflow.",
+    )
+
+
+def check_mask(mask: Tensor | None) -> None:
+    """Refuse a mask that ComfyUI cannot bring to the size of a latent.
+
+    Raises:
+        InputError
+    """
+    if mask is None or (mask.ndim >= 2 and mask.numel() and mask.is_floating_point()):
+        return
+    raise InputError(
+        "latent_image: its mask cannot be used.",
+        found=f"a mask {list(mask.shape)} of {str(mask.dtype).removeprefix('torch.')}",
+        allowed="decimal numbers [B, H, W] of any height and width",
+        remedy="make the mask with a mask node and set it with Set Latent Noise Mask.",
+    )
+
+
+def read_sigmas(sigmas: Tensor, model_sampling: Any) -> list[float]:
+    """SIGMAS as numbers, once they are known to be noise levels of the model.
+
+    Raises:
+        InputError
+    """
+    if sigmas.ndim != 1:
+        raise InputError(
+            "sigmas: it is no list of numbers.",
+            found=f"a tensor {list(sigmas.shape)}",
+            allowed="one number a step and a last one",
+            remedy="connect the sigmas output of the node that made the schedule.",
+        )
+    levels: list[float] = sigmas.tolist()
+    check_sigmas(levels, float(model_sampling.sigma_max))
+    return levels
+
+
+def check_run(guider: Any, schedule: Schedule, noise: Tensor, latent: Tensor | None) -> None:
+    """Refuse what cannot grow: packed or audio latents, foreign guiders, a schedule made for another model.
+
+    Raises:
+        InputError
+    """
+    if noise.ndim not in (4, 5):
+        raise cannot_grow(noise, "latent_image")
+    missing = [name for name in ("original_conds", "inner_sample", "inner_model") if not hasattr(guider, name)]
+    if missing:
+        raise InputError(
+            "guider: SwD cannot run on this guider.",
+            found=f"{type(guider).__name__} without {', '.join(missing)}",
+            allowed="guiders made on ComfyUI's CFGGuider",
+            remedy="use Basic Guider or CFG Guider.",
+        )
+    model = read_facts(guider.inner_model)
+    if model != schedule.model:
+        raise InputError(
+            f"schedule: made for {schedule.model.family}, but the model is {model.family}.",
+            found=f"{model} with a schedule for {schedule.model}",
+            allowed="a schedule made from the model that is sampled",
+            remedy="connect the same model to the schedule node and to the guider.",
+        )
+    _check_shape(guider.inner_model.latent_format, noise if latent is None else latent)
+    if latent is not None and latent.shape[0] != noise.shape[0]:
+        raise InputError(
+            "latent_image: its batch_index has another length than its batch.",
+            found=f"noise for {noise.shape[0]} pictures and a latent of {latent.shape[0]}",
+            allowed="one number for each picture",
+            remedy="look at the node before: it changed the number of pictures and left batch_index as it was.",
+        )
+
+
+def _check_shape(latent_format: Any, latent: Tensor) -> None:
+    channels = latent_format.latent_channels
+    axes = "T, H, W" if getattr(latent_format, "latent_dimensions", 2) == 3 else "H, W"
+    if latent.shape[1] != channels or latent.ndim != 2 + len(axes.split(", ")):
+        raise InputError(
+            "latent_image: it is made for another kind of model.",
+            found=f"a latent {list(latent.shape)}",
+            allowed=f"[B, {channels}, {axes}]",
+            remedy="make it with the empty latent node, or the VAE, of the model that is sampled.",
+        )

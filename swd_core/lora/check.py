@@ -1,0 +1,55 @@
+"""What the numbers of a LoRA must be to be worked with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .layers import Layer
+
+_DECIMALS = (
+    torch.float64, torch.float32, torch.float16, torch.bfloat16,
+    torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz,
+)  # fmt: skip
+
+
+def check_numbers(layers: Iterable[Layer], tensors: Mapping[str, Tensor], file_name: str) -> None:
+    """Refuse weights that are no decimal numbers or not finite, and an alpha that is not one finite number.
+
+    Raises:
+        InputError: names the first such tensor.
+    """
+    for layer in layers:
+        for role, key in (*layer.keys.items(), *layer.host_keys.items()):
+            problem = _PROBLEMS.get(role, _weight_problem)(tensors[key])
+            if problem:
+                raise InputError(
+                    f"lora_name: {file_name} holds numbers that cannot be used.",
+                    found=f"{problem} in {key[:100]}",
+                    allowed="weights in finite decimal numbers, and an alpha that is one of them",
+                    remedy="download the file again, or take an earlier checkpoint: a training may have diverged.",
+                )
+
+
+def _weight_problem(tensor: Tensor) -> str | None:
+    if tensor.dtype not in _DECIMALS:
+        return str(tensor.dtype).removeprefix("torch.")
+    # Ten times as fast as torch.isfinite on a CPU: NaN and infinity stay in a sum.
+    return None if torch.isfinite(tensor.sum(dtype=torch.float32)) else "NaN or infinity"
+
+
+def _alpha_problem(tensor: Tensor) -> str | None:
+    if tensor.numel() != 1 or tensor.is_complex():
+        return f"{tensor.numel()} numbers of {str(tensor.dtype).removeprefix('torch.')}"
+    return None if torch.isfinite(tensor.float()).all() else "NaN or infinity"
+
+
+def _shape_problem(tensor: Tensor) -> str | None:
+    return None if not tensor.is_floating_point() and not tensor.is_complex() else "a shape of decimal numbers"
+
+
+# By the role or the suffix of a tensor; all others are weights.
+_PROBLEMS = {"alpha": _alpha_problem, ".reshape_weight": _shape_problem}
