@@ -24,7 +24,7 @@ from swd_pack.swd_core.distill.trainer import Trainer
 from swd_pack.swd_core.distill.update import learning_rate_factor
 from swd_pack.swd_core.errors import InputError
 from swd_pack.swd_core.lora.file import read_lora
-from swd_pack.swd_core.lora.schedule import LoraSchedule, read_schedule, schedule_metadata
+from swd_pack.swd_core.lora.metadata import TrainedSchedule, trained_schedule
 from torch import Tensor, nn
 
 
@@ -294,19 +294,12 @@ def test_the_file_carries_its_scale_and_schedule(tmp_path: Path) -> None:
     network = make_network()[1]
     trainer = make_trainer(network, dmd=False, gan=False, alpha=6.0)
     curve(trainer, network, 2)
-    info = LoraInfo(3, 6.0, ["to_q", "to_out"], "SD3.5 Large", (2, 3, 4), (1.0, 0.8, 0.6))
+    info = LoraInfo(3, 6.0, ["to_q", "to_out"], (2, 3, 4), (1.0, 0.8, 0.6))
     path = write_peft_folder(tmp_path / "one", trainer.student_weights(), info, torch.float16)
     lora = read_lora(path, "one")
-    assert read_schedule(lora.metadata) == LoraSchedule("SD3.5 Large", (2, 3, 4), (1.0, 0.8, 0.6))
+    assert trained_schedule(lora.metadata) == TrainedSchedule((2, 3, 4), (1.0, 0.8, 0.6))
     assert lora.config is not None and LoraConfig(**lora.config).lora_alpha == 6
     assert len(lora.tensors) == 8 and {value.dtype for value in lora.tensors.values()} == {torch.float16}
-
-
-@pytest.mark.parametrize(
-    "change", [{"swd.scales": "[1, 2"}, {"swd.scales": '["a"]'}, {"swd.timesteps": "[1.0]"}, {"swd.timesteps": ""}]
-)
-def test_a_schedule_that_cannot_be_read_counts_for_nothing(change: dict[str, str]) -> None:
-    assert read_schedule({**schedule_metadata("SDXL", (1, 2), (1.0, 0.5)), **change}) is None
 
 
 def test_the_plot_shows_a_curve_for_each_loss() -> None:
