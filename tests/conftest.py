@@ -34,6 +34,8 @@ for folder in (PACK / "devtools", COMFYUI):
 def pytest_addoption(parser: pytest.Parser) -> None:
     text = "write tests/frozen and example_client/*.json anew, from the running ComfyUI"
     parser.addoption("--update-frozen", action="store_true", help=text)
+    text = "write the pictures of the README to docs/ anew, from the browser"
+    parser.addoption("--update-docs", action="store_true", help=text)
 
 
 # The modules of the pack without its entry point, for tests that need no ComfyUI.

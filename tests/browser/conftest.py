@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from swd_dev.client import ComfyClient
 from swd_dev.server import ComfyServer
@@ -18,6 +19,9 @@ from .page import ComfyPage, open_page
 
 PACK = Path(__file__).resolve().parents[2]
 SCREENSHOTS = PACK / "test-output" / "screenshots"
+# The pictures of the README are of these two, where a node's picture fills it.
+IN_README = ("own front end", "nodes 2")
+README_PICTURE_BYTES = 200_000
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -31,6 +35,7 @@ FRONT_ENDS = ("own front end", "newer front end")
 # The setting that chooses how nodes are drawn.
 RENDERERS = {"classic": False, "nodes 2": True}
 
+UpdateDocs = Callable[[str, Image.Image], None]
 OpenPage = Callable[..., AbstractContextManager[ComfyPage]]
 
 
@@ -115,6 +120,20 @@ def page(shared_page: ComfyPage) -> Iterator[ComfyPage]:
     shared_page.reset()
     yield shared_page
     assert not shared_page.faults
+
+
+@pytest.fixture
+def update_docs(request: pytest.FixtureRequest, front_end: str, renderer: str) -> UpdateDocs:
+    """Write a picture of the README to docs/, where the command line asks for it."""
+    wanted = request.config.getoption("--update-docs") and (front_end, renderer) == IN_README
+
+    def write(name: str, image: Image.Image) -> None:
+        if wanted:
+            path = PACK / "docs" / f"{name}.jpg"
+            image.save(path, quality=85, optimize=True)
+            assert path.stat().st_size < README_PICTURE_BYTES
+
+    return write
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

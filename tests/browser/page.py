@@ -21,9 +21,11 @@ Workflow = dict[str, Any]
 PACK_FOLDER = "swd"
 VIEWPORT = {"width": 1600, "height": 900}
 READY_SECONDS = 120
+WAIT_SECONDS = 20
 RUN_SECONDS = 120
-# What the front end does after a workflow is loaded: it looks for missing files and nodes, and draws.
-SETTLE_MS = 700
+# After a workflow is loaded the front end looks for missing files and nodes, and draws; then it is idle.
+SETTLED = "ms => new Promise(done => setTimeout(() => requestIdleCallback(done, {timeout: 10000}), ms))"
+SETTLE_MS = 500
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
     "Comfy.Minimap.Visible": False,
@@ -42,6 +44,11 @@ HELPERS = """() => {
     };
     for (const kind of ['execution_success', 'execution_error', 'execution_interrupted'])
         app.api.addEventListener(kind, () => window.swd.ended.push(kind));
+}"""
+ADD = """([type, at]) => {
+    const node = LiteGraph.createNode(type);
+    node.pos = at;
+    app.graph.add(node);
 }"""
 SET_VALUES = """([type, values]) => {
     for (const widget of swd.node(type).widgets)
@@ -82,7 +89,8 @@ class ComfyPage:
         self.faults: list[str] = []
         page.on("console", self._note)
         page.on("pageerror", lambda error: self.faults.append(f"uncaught: {error}"))
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(WAIT_SECONDS * 1000)
+        expect.set_options(timeout=WAIT_SECONDS * 1000)
 
     def _note(self, message: ConsoleMessage) -> None:
         line = f"{message.text} <{message.location.get('url', '')}>"
@@ -96,8 +104,8 @@ class ComfyPage:
         self.page.evaluate(HELPERS)
 
     def wait(self, milliseconds: int = SETTLE_MS) -> None:
-        """Give the front end time for what tells no end."""
-        self.page.wait_for_timeout(milliseconds)
+        """Wait until the front end has had this time and has nothing to do."""
+        self.page.evaluate(SETTLED, milliseconds)
 
     def reset(self) -> None:
         """Put away what an earlier test left: dialogs, panels, notices, the workflow and the list of faults."""
@@ -167,6 +175,10 @@ class ComfyPage:
         """The value of every widget of the first node of a type."""
         return next(values for name, values in self.values().items() if name.split(" ", 1)[1] == node_type)
 
+    def add(self, node_type: str, at: tuple[int, int]) -> None:
+        """Add a node of a type at a place of the canvas."""
+        self.page.evaluate(ADD, [node_type, at])
+
     def set(self, node_type: str, **values: Any) -> None:
         """Set widgets of the first node of a type."""
         self.page.evaluate(SET_VALUES, [node_type, values])
@@ -193,10 +205,10 @@ class ComfyPage:
         self.wait()
         return str(self.page.evaluate("swd.ended.at(-1)"))
 
-    def pictures(self, node_type: str) -> list[list[int]]:
-        """Width and height of each picture that a node shows."""
-        sizes: list[list[int]] = self.page.evaluate(PICTURES, node_type)
-        return sizes
+    def wait_for_picture(self, node_type: str, size: list[int]) -> None:
+        """Wait until a node shows one picture and it has this width and height."""
+        shows = f"([type, size]) => JSON.stringify(({PICTURES})(type)) === JSON.stringify([size])"
+        self.page.wait_for_function(shows, arg=[node_type, size])
 
     def output(self, node_type: str) -> dict[str, str]:
         """File name, folder and type of the only picture that a node was given by its last run."""
@@ -233,10 +245,11 @@ class ComfyPage:
         return panel
 
     def search(self, text: str) -> Locator:
-        """Open the search for nodes with a double click on empty canvas, type, and return the dialog."""
-        self.page.mouse.dblclick(VIEWPORT["width"] // 2, VIEWPORT["height"] - 120)
-        self.page.keyboard.type(text)
-        return self.page.get_by_role("dialog")
+        """Open the search for nodes, type, and return the dialog."""
+        self.command("Workspace.SearchBox.Toggle")
+        dialog = self.page.get_by_role("dialog")
+        dialog.get_by_role("combobox").first.fill(text)
+        return dialog
 
     def drop_file(self, path: Path) -> None:
         """Drag a file from outside the browser onto the middle of the canvas."""
@@ -246,6 +259,13 @@ class ComfyPage:
         for kind in ("dragEnter", "dragOver", "drop"):
             session.send("Input.dispatchDragEvent", {"type": kind, **at, "data": data})
         self.wait(2 * SETTLE_MS)
+
+    def look_at(self, *node_types: str, margin: int = 20) -> Image.Image:
+        """What the screen shows of these nodes and around them."""
+        boxes = [self.box(node_type) for node_type in node_types]
+        left, upper = (min(box[side] for box in boxes) - margin for side in (0, 1))
+        right, lower = (max(box[side] for box in boxes) + margin for side in (2, 3))
+        return self.look().crop((left, upper, right, lower))
 
     def screenshot(self, name: str) -> Path:
         """Keep a picture of the page among the output of the tests."""

@@ -12,7 +12,7 @@ from PIL import Image, ImageChops
 from playwright.sync_api import expect
 from swd_dev.client import ComfyClient
 
-from .conftest import OpenPage
+from .conftest import OpenPage, UpdateDocs
 from .page import ComfyPage
 from .workflows import APPS, MEDIUM, connections, node, one_renderer, read
 
@@ -36,21 +36,26 @@ def changed(before: Image.Image, after: Image.Image, box: tuple[int, int, int, i
     return sum(histogram[16:]) / sum(histogram)
 
 
-def test_run_makes_the_pictures_appear_in_their_nodes(page: ComfyPage) -> None:
+def test_run_makes_the_pictures_appear_in_their_nodes(page: ComfyPage, update_docs: UpdateDocs) -> None:
     page.load(small(page), MEDIUM)
     page.fit()
     before = page.look()
     assert page.run(sees=LIVE_TEXT) == "execution_success"
+    for kind, size in SHOWN.items():
+        page.wait_for_picture(kind, size)
+    page.wait()
     after = page.look()
     page.screenshot("after the run")
-    for kind, size in SHOWN.items():
-        assert page.pictures(kind) == [size]
+    for kind in SHOWN:
         # The plot is dark like its node: no more than its text and squares differ.
         assert changed(before, after, page.box(kind)) > 0.05
     assert changed(before, after, page.box("CLIPTextEncode")) < 0.01, "a node without a picture looks as before"
+    update_docs("template", page.look_at(*(node["type"] for node in page.graph()["nodes"])))
     for kind in SHOWN:
         page.fit(kind)
         page.screenshot(f"after the run, {kind}")
+    page.fit("SWDSchedulePlot")
+    update_docs("plot", page.look_at("SWDSchedulePlot"))
 
 
 def test_a_picture_dropped_on_the_canvas_restores_its_workflow(

@@ -21,6 +21,8 @@ def test_the_template_browser_shows_each_template_with_its_thumbnail(page: Comfy
     fetched: dict[str, int] = {}
     page.page.on("response", lambda answer: fetched.update({unquote(answer.url).rsplit("/", 1)[-1]: answer.status}))
     dialog = page.browse_templates()
+    page.wait()
+    page.screenshot("template browser")
     for path in [*TEMPLATES, *APPS]:
         card = dialog.get_by_test_id(f"template-workflow-{path.stem}")
         card.scroll_into_view_if_needed()
@@ -30,8 +32,6 @@ def test_the_template_browser_shows_each_template_with_its_thumbnail(page: Comfy
         expect(card.locator("img").first).to_have_js_property("naturalWidth", Image.open(thumbnail).width)
         assert fetched[thumbnail.name] == 200
     page.screenshot("template browser, end")
-    dialog.get_by_test_id(f"template-workflow-{TEMPLATES[0].stem}").scroll_into_view_if_needed()
-    page.screenshot("template browser")
 
 
 @one_renderer
