@@ -15,12 +15,13 @@ from playwright.sync_api import Browser, sync_playwright
 from swd_dev.client import ComfyClient
 from swd_dev.server import ComfyServer
 
-from .page import ComfyPage, open_page
+from .page import VIEWPORT, ComfyPage, open_page
 
 PACK = Path(__file__).resolve().parents[2]
 SCREENSHOTS = PACK / "test-output" / "screenshots"
 # The pictures of the README are of these two, where a node's picture fills it.
 IN_README = ("own front end", "nodes 2")
+README_VIEWPORT = {"width": 2600, "height": 1100}
 README_PICTURE_BYTES = 200_000
 FLAGS = (
     "--no-sandbox",
@@ -123,7 +124,7 @@ def page(shared_page: ComfyPage) -> Iterator[ComfyPage]:
 
 
 @pytest.fixture
-def update_docs(request: pytest.FixtureRequest, front_end: str, renderer: str) -> UpdateDocs:
+def update_docs(request: pytest.FixtureRequest, page: ComfyPage, front_end: str, renderer: str) -> Iterator[UpdateDocs]:
     """Write a picture of the README to docs/, where the command line asks for it."""
     wanted = request.config.getoption("--update-docs") and (front_end, renderer) == IN_README
 
@@ -133,7 +134,11 @@ def update_docs(request: pytest.FixtureRequest, front_end: str, renderer: str) -
             image.save(path, quality=85, optimize=True)
             assert path.stat().st_size < README_PICTURE_BYTES
 
-    return write
+    if wanted:
+        page.page.set_viewport_size(README_VIEWPORT)
+    yield write
+    if wanted:
+        page.page.set_viewport_size(VIEWPORT)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -33,7 +33,7 @@ SETTINGS = {
     # Text is drawn at every zoom, for the screenshots.
     "LiteGraph.Canvas.MinFontSizeForLOD": 0,
 }
-READY = """() => !!(window.app?.extensionManager && app.vueAppReady && app.isGraphReady
+READY = """() => !!(window.app?.extensionManager && app.vueAppReady && app.isGraphReady !== false
     && LiteGraph.registered_node_types['SWDSampler'] && app.graph._nodes.length)"""
 HELPERS = """() => {
     const all = graph => graph._nodes.flatMap(node => [node, ...(node.subgraph ? all(node.subgraph) : [])]);
