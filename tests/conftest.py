@@ -13,6 +13,12 @@ import types
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run. `--hypothesis-profile explore` looks further, with new ones each time.
+settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=150)
+settings.register_profile("explore", deadline=None, max_examples=5000, print_blob=True)
+settings.load_profile("repeatable")
 
 PACK = Path(__file__).resolve().parents[1]
 
