@@ -76,12 +76,11 @@ def _sampling_inputs() -> list[Any]:
         io.Int.Input("width", default=1024, min=64, max=16384, step=8, tooltip="Width of the pictures, in pixels."),
         io.Int.Input("height", default=1024, min=64, max=16384, step=8, tooltip="Height of the pictures, in pixels."),
         io.Int.Input(
-            "seed",
+            "first_seed",
             default=0,
             min=0,
             max=2**64 - 1,
-            control_after_generate=False,
-            tooltip="Picture n has seed + n. Another seed asks for another dataset name.",
+            tooltip="Picture n has this seed + n. Another seed asks for another dataset name.",
         ),
         io.Int.Input("steps", default=28, min=1, max=1000, tooltip="Steps of the teacher, many."),
         io.Float.Input(
@@ -134,9 +133,16 @@ class SWDDistillLora(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, dataset: Any, schedule: Any, lora_name: str, existing_run: str, **values: Any
+        cls,
+        model: Any,
+        dataset: Any,
+        schedule: Any,
+        lora_name: str,
+        existing_run: str,
+        training_seed: int,
+        **values: Any,
     ) -> io.NodeOutput:
-        settings = DistillSettings(fake_learning_rate=values["learning_rate"], **values)
+        settings = DistillSettings(seed=training_seed, fake_learning_rate=values["learning_rate"], **values)
         results = distill(model, dataset, schedule, lora_name, settings, existing_run == _START_OVER)
         return io.NodeOutput(*results, ui=ui.PreviewImage(results[2], cls=cls))
 
@@ -176,11 +182,10 @@ def _run_inputs() -> list[Any]:
             tooltip="Step size of AdamW. Upstream: 5e-6. A small batch or a small model wants more.",
         ),
         io.Int.Input(
-            "seed",
+            "training_seed",
             default=_DEFAULTS.seed,
             min=0,
             max=2**64 - 1,
-            control_after_generate=False,
             tooltip="Start of the LoRA, order of the pictures and all noise.",
         ),
     ]

@@ -35,13 +35,21 @@ class Learner:
         for parameter in self.parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-            parameter.grad = self._workers.mean(parameter.grad)
+        if self._workers.count > 1:
+            self._share_gradients()
         norm = nn.utils.clip_grad_norm_(self.parameters, self._settings.max_grad_norm)
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate * learning_rate_factor(step, self._settings)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return float(norm)
+
+    def _share_gradients(self) -> None:
+        # All in one message: a LoRA has hundreds of small tensors.
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        mean = self._workers.mean(torch.cat([gradient.flatten() for gradient in gradients]))
+        for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
 
     def tensors(self) -> dict[str, Tensor]:
         """Parameters and the state of the optimiser, by name."""

@@ -51,7 +51,7 @@ def make_teacher(swd, load, vae_of, clip, output):
         schedule = schedule_of(swd, model, (SCALES, TIMESTEPS))[0]
         values = {
             "prompts": PROMPTS, "negative_prompt": "", "dataset_name": "pictures", "images_per_prompt": 2, "width": 64,
-            "height": 64, "seed": 5, "steps": 2, "cfg": 3.0, "sampler_name": "euler", "scheduler": "simple",
+            "height": 64, "first_seed": 5, "steps": 2, "cfg": 3.0, "sampler_name": "euler", "scheduler": "simple",
             "guidance": 4.5, **changes,
         }  # fmt: skip
         node = swd["SWDTeacherDataset"]
@@ -70,7 +70,7 @@ def distill(swd, load, make_teacher):
         schedule = changes.pop("schedule", None) or schedule_of(swd, model, (SCALES, TIMESTEPS))[0]
         values = {
             "lora_name": "student", "existing_run": "continue", "steps": 4, "batch_size": 2, "rank": 4,
-            "learning_rate": 0.01, "seed": 1, "mmd": True, "dmd": False, "gan": False, "mmd_kernel": "linear",
+            "learning_rate": 0.01, "training_seed": 1, "mmd": True, "dmd": False, "gan": False, "mmd_kernel": "linear",
             "teacher_cfg": 3.0, "fake_steps": 1, "micro_batch": 0, "precision": "fp32", "lora_dtype": "fp32",
             "gradient_checkpointing": True, "ema": 0.0, "save_every": 2, "preview_every": 2, **changes,
         }  # fmt: skip
@@ -226,8 +226,8 @@ def test_a_name_is_one_folder_and_nothing_else(make_teacher, distill, name: str)
 
 def test_another_dataset_or_schedule_under_the_same_name_is_refused(swd, load, make_teacher, distill) -> None:
     make_teacher()
-    with pytest.raises(ValueError, match="other seed, prompts"):
-        make_teacher(seed=6, prompts="something else")
+    with pytest.raises(ValueError, match="other first_seed, prompts"):
+        make_teacher(first_seed=6, prompts="something else")
     with pytest.raises(ValueError, match="there is none"):
         make_teacher(prompts=" \n ")
     other = schedule_of(swd, load(FAMILY), ("1, 4", "1.0, 0.8"))[0]

@@ -15,7 +15,13 @@ from swd_dev.errors import DevError
 from swd_dev.prompts import load_template, set_seed, stand_in
 
 PACK = Path(__file__).resolve().parents[2]
-TEMPLATES = sorted((PACK / "workflows").glob("*.json"))
+# Templates that end in one picture with a published LoRA; the others have tests of their own below.
+OTHERS = ("compare schedules", "train a LoRA")
+TEMPLATES = sorted(
+    path for path in (PACK / "workflows").glob("*.json") if not any(title in path.stem for title in OTHERS)
+)
+TRAIN = PACK / "workflows/SwD train a LoRA - SD3.5 Medium, 4 steps.json"
+COMPARE = PACK / "workflows/SwD compare schedules - SD3.5 Medium, 6 steps.json"
 TEXT_TO_IMAGE = PACK / "workflows/SwD text to image - SD3.5 Medium, 6 steps.json"
 
 # alpha / rank of the tiny LoRAs, where it is not 20 / 8 or 10 / 4.
@@ -146,3 +152,30 @@ def test_the_templates_are_served_to_the_template_browser(client: ComfyClient) -
     for template in TEMPLATES:
         for path in (template, template.with_name(f"{template.stem}.jpg")):
             assert client.request(f"/api/workflow_templates/swd/{quote(path.name)}") == path.read_bytes()
+
+
+def test_the_training_template_ends_in_a_picture_with_its_lora(client: ComfyClient, object_info) -> None:
+    prompt = small(TRAIN, object_info)
+    node(prompt, "SWDTeacherDataset").update(width=128, height=96, steps=2, prompts="a red fox\na bowl of ramen")
+    node(prompt, "SWDDistillLora").update(steps=3, batch_size=2, preview_every=1)
+    result = client.run(prompt)
+    assert result.status == "success", result.error
+    assert [text for text in result.texts if text.startswith("training step")][-1].startswith("training step 3 of 3")
+    assert "picture 2 of 2" in result.texts
+    assert sum(text.startswith("step ") for text in result.texts) == 4, "auto found the schedule of the new LoRA"
+    outputs = client.history(result.prompt_id)["outputs"].values()
+    (report,) = (text for output in outputs for text in output.get("text", []))
+    assert "3 steps of 2 pictures" in report and "NOT loaded" not in report
+    assert "my-swd-lora/adapter_model.safetensors" in json.loads(client.request("/models/loras"))
+    pictures = [Image.open(io.BytesIO(content)).size for _, content in client.images(result.prompt_id)]
+    assert pictures[-1] == (256, 192) or pictures[0] == (256, 192)
+
+
+def test_the_comparison_makes_two_pictures_of_one_seed(client: ComfyClient, object_info) -> None:
+    prompt = small(COMPARE, object_info)
+    result = client.run(prompt)
+    assert result.status == "success", result.error
+    names = sorted(name for name, _ in client.images(result.prompt_id) if name.startswith("SwD-"))
+    assert [name.split("_")[0] for name in names] == ["SwD-full-size", "SwD-scale-wise"]
+    sizes = [text.split(" at ")[1] for text in result.texts if text.startswith("step ")]
+    assert len(sizes) == 12 and sizes.count("32 x 24") == 7, "six at full size, and the last of the growing ones"

@@ -8,6 +8,7 @@ from swd_dev.graph import Graph
 from swd_dev.templates.bases import BASES, MEDIUM_6, Base
 from swd_dev.templates.features import CFG, controlnet, image_to_image, inpaint, regional_prompts, upscale
 from swd_dev.templates.parts import COLUMNS, LOWER, WIDTH, empty_latent, finish, load, prompt, sample, schedule
+from swd_dev.templates.training import compare_schedules, train_lora
 
 BOAT = (
     "A cinematic photo of a small wooden sailing boat on a calm lake at sunrise, mist over the water, "
@@ -26,6 +27,8 @@ def all_templates() -> dict[str, dict[str, Any]]:
         "SwD regional prompts - SD3.5 Medium, 6 steps": regional_prompts(),
         "SwD ControlNet - SD3.5 Large, 4 steps": controlnet(),
         "SwD upscale 2x - SD3.5 Medium, 6 steps": upscale(),
+        "SwD compare schedules - SD3.5 Medium, 6 steps": compare_schedules(),
+        "SwD train a LoRA - SD3.5 Medium, 4 steps": train_lora(),
     }
     return {title: graph.document(title) for title, graph in graphs.items()}
 

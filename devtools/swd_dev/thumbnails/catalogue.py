@@ -23,6 +23,8 @@ FEATURES: dict[str, Callable[[str, str], Card]] = {
     "regional prompts": drawings.regions,
     "ControlNet": drawings.controlnet,
     "upscale 2x": drawings.upscale,
+    "compare schedules": drawings.compare,
+    "train a LoRA": drawings.train,
 }
 
 

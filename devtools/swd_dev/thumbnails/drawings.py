@@ -190,3 +190,34 @@ def app(light: Light, title: str, below: str) -> Card:
     card.draw.polygon([(x - 16, y - 22), (x - 16, y + 22), (x + 24, y)], WHITE)
     card.words(title, below)
     return card
+
+
+def compare(title: str, below: str) -> Card:
+    """One picture made scale by scale, the other at full size all along: what each step works on, under both."""
+    card = Card(scene(DAY))
+    side = 440
+    for left, sides in ((MARGIN, (0.25, 0.4, 0.55, 0.75, 1.0)), (SIDE - MARGIN - side, (1.0,) * 5)):
+        card.print(scene(DAY), left, TOP + 10, side)
+        room, bottom = side / 5 - 14, PRINTS_BOTTOM + 10
+        for step, part in enumerate(sides):
+            x, box = left + step * (room + 17), room * part
+            card.shade((x, bottom - box, x + box, bottom), (255, 255, 255, 215), 4)
+    card.words(title, below)
+    return card
+
+
+def train(title: str, below: str) -> Card:
+    """A loss that falls, in front of what is learnt."""
+    card = Card(scene(SUNRISE))
+    card.print(_wide(scene(SUNRISE)), MARGIN, TOP, WIDE, TALL)
+    card.shade((MARGIN, TOP, MARGIN + WIDE, TOP + TALL), (12, 16, 26, 120))
+    left, bottom, count = MARGIN + 50, TOP + TALL - 60, 60
+    points = [
+        (left + (WIDE - 100) * n / count, bottom - 420 * (0.08 + 0.9 / (1 + n / 7)) - 22 * sin(2.4 * n) / (1 + n / 20))
+        for n in range(count + 1)
+    ]
+    card.draw.line((left, bottom, left + WIDE - 100, bottom), WHITE, 4)
+    card.draw.line((left, TOP + 60, left, bottom), WHITE, 4)
+    card.draw.line(points, (255, 205, 120), 9, joint="curve")
+    card.words(title, below)
+    return card

@@ -41,7 +41,7 @@ class TrainingProgress:
     def __call__(self, session: Session, losses: dict[str, float]) -> None:
         settings, step = session.settings, session.trainer.step
         self._bar = self._bar or comfy.utils.ProgressBar(settings.steps)
-        announce(f"step {step} of {settings.steps}, loss {losses['total']:.4g}")
+        announce(f"training step {step} of {settings.steps}, loss {losses['total']:.4g}")
         every = settings.preview_every
         preview = _student_preview(session) if every and (step % every == 0 or step == settings.steps) else None
         self._bar.update_absolute(step, settings.steps, preview)

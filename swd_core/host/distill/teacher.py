@@ -32,7 +32,7 @@ class TeacherSettings:
     width: int
     height: int
     images_per_prompt: int
-    seed: int
+    first_seed: int
     steps: int
     cfg: float
     sampler_name: str
@@ -97,7 +97,7 @@ def make_dataset(
 ) -> Dataset:
     """Make what is missing of a dataset: conditions, teacher latents, and their latents for the stages of a schedule.
 
-    Picture n has the seed `settings.seed` + n and stays the same however often the run is cut off. More prompts may be
+    Picture n has the seed `first_seed` + n and stays the same however often the run is cut off. More prompts may be
     added at the end later.
 
     Raises:
@@ -186,7 +186,7 @@ class _Maker:
     def _sample(self, index: int) -> Tensor:
         settings = self._settings
         empty = torch.zeros(1, int(self._model.model.latent_format.latent_channels), *self._size)
-        seed = settings.seed + index
+        seed = settings.first_seed + index
         positive = self._condition(index // settings.images_per_prompt)
         latent: Tensor = comfy.sample.sample(
             self._model,
