@@ -48,7 +48,7 @@ class Learner:
         # All in one message: a LoRA has hundreds of small tensors.
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         mean = self._workers.mean(torch.cat([gradient.flatten() for gradient in gradients]))
-        for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
+        for gradient, part in zip(gradients, torch.split(mean, [g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
     def tensors(self) -> dict[str, Tensor]:
