@@ -36,6 +36,11 @@ def changed(before: Image.Image, after: Image.Image, box: tuple[int, int, int, i
     return sum(histogram[16:]) / sum(histogram)
 
 
+def entered(page: ComfyPage) -> dict[str, dict[str, Any]]:
+    """What the user entered: all values but the text that Preview as Text shows after a run."""
+    return {name: values for name, values in page.values().items() if not name.endswith(" PreviewAny")}
+
+
 def test_run_makes_the_pictures_appear_in_their_nodes(page: ComfyPage, update_docs: UpdateDocs) -> None:
     page.load(small(page), MEDIUM)
     page.fit()
@@ -62,7 +67,7 @@ def test_a_picture_dropped_on_the_canvas_restores_its_workflow(
     page: ComfyPage, client: ComfyClient, tmp_path: Path
 ) -> None:
     page.load(small(page), MEDIUM)
-    values, links = page.values(), connections(page.graph())
+    values, links = entered(page), connections(page.graph())
     assert page.run() == "execution_success"
     picture = tmp_path / "dropped.png"
     picture.write_bytes(client.request("/view?" + urlencode(page.output("SaveImage"))))
@@ -73,7 +78,7 @@ def test_a_picture_dropped_on_the_canvas_restores_its_workflow(
     page.screenshot("after the drop")
     expect(page.page).to_have_title(re.compile(r"^\*dropped "))
     assert connections(page.graph()) == links
-    assert page.values() == values
+    assert entered(page) == values
 
 
 def test_a_wrong_schedule_shows_our_sentence_in_the_error_panel(page: ComfyPage) -> None:
@@ -83,7 +88,6 @@ def test_a_wrong_schedule_shows_our_sentence_in_the_error_panel(page: ComfyPage)
     page.load(workflow, "wrong schedule")
     page.fit()
     assert page.run() == "execution_error"
-    assert "SwD Custom Schedule failed" in page.notice()
     page.page.get_by_test_id("error-overlay-see-errors").click()
     panel = page.page.get_by_test_id("runtime-error-panel")
     for sentence in ("scales: they must not fall.", "Found: 64, 48", "To do: sort the list"):

@@ -15,6 +15,7 @@ PACK = Path(__file__).resolve().parents[2]
 # Files whose name ends in .app open as an app and not as a graph.
 APPS = sorted((PACK / "workflows").glob("*.app.json"))
 TEMPLATES = sorted(set((PACK / "workflows").glob("*.json")) - set(APPS))
+BLUEPRINTS = sorted((PACK / "subgraphs").glob("*.json"))
 MEDIUM = "SwD text to image - SD3.5 Medium, 6 steps"
 
 # For what does not depend on how nodes are drawn.
