@@ -78,8 +78,8 @@ def write_stages(path: Path, stages: Sequence[StageLatents]) -> None:
 class FolderData:
     """Training data from a dataset folder.
 
-    `sizes`: (height, width) of each stage. `scaled`: from latents as the VAE knows them to those of the model. Reads
-    each file when it is needed, so memory does not grow with the dataset.
+    `sizes`: (height, width) of each stage. `scaled`: from a batch of latents as the VAE knows them to those of the
+    model. Reads each file when it is needed, so memory does not grow with the dataset.
 
     Raises:
         InputError: no dataset there, or pictures that were not made for these sizes.
@@ -111,8 +111,11 @@ class FolderData:
         tensors, _ = read_tensors(self._folder.stages(self._sizes, index))
         condition, _ = read_tensors(self._folder.condition(index // self._each))
         previous = tensors.get(f"previous.{stage}")
-        target = self._scaled(tensors[f"target.{stage}"].float())
-        return StageLatents(target, None if previous is None else self._scaled(previous.float())), condition
+        target = self._of_model(tensors[f"target.{stage}"])
+        return StageLatents(target, None if previous is None else self._of_model(previous)), condition
+
+    def _of_model(self, latent: Tensor) -> Tensor:
+        return self._scaled(latent[None].float())[0]
 
 
 def _show(sizes: Sequence[Size]) -> str:

@@ -59,8 +59,3 @@ def make_ordinary(model: nn.Module) -> None:
         for name, buffer in module._buffers.items():
             if buffer is not None and buffer.is_inference():
                 module._buffers[name] = buffer.clone()
-
-
-def ordinary(tensor: Tensor) -> Tensor:
-    """A tensor that autograd takes: a copy, if this one was made in inference mode."""
-    return tensor.clone() if tensor.is_inference() else tensor

@@ -24,11 +24,10 @@ from ...distill.settings import DTYPES, DistillSettings
 from ...distill.trainer import Trainer
 from ...distill.workers import Alone, Workers
 from ...errors import InputError
-from ...family import FLUX_DEV
 from ...schedule import Schedule
 from ..compat import call_known
 from .architecture import read_architecture
-from .gradients import ordinary, training_mode
+from .gradients import training_mode
 from .network import build_network
 from .places import lora_folder, run_folder
 from .teacher import Dataset
@@ -95,6 +94,7 @@ def train(
         another run, a model that cannot be trained.
     """
     folder = run_folder(name)
+    data = FolderData(dataset.folder, schedule.sizes(*dataset.sizes[-1]), model.model.process_latent_in)
     patcher = _loaded(model)
     if start_over:
         if workers.rank == 0:
@@ -103,7 +103,7 @@ def train(
         workers.mean(torch.zeros(1, device=patcher.load_device))
     diffusion_model = patcher.model.diffusion_model
     with training_mode(diffusion_model):
-        session = _prepare(patcher, dataset, schedule, name, settings, workers)
+        session = _prepare(patcher, data, dataset, schedule, name, settings, workers)
         with session.network.installed():
             run_training(
                 session.trainer,
@@ -124,10 +124,14 @@ def _loaded(model: Any) -> Any:
 
 
 def _prepare(
-    patcher: Any, dataset: Dataset, schedule: Schedule, name: str, settings: DistillSettings, workers: Workers
+    patcher: Any,
+    data: FolderData,
+    dataset: Dataset,
+    schedule: Schedule,
+    name: str,
+    settings: DistillSettings,
+    workers: Workers,
 ) -> Session:
-    sizes = schedule.sizes(*dataset.sizes[-1])
-    data = FolderData(dataset.folder, sizes, lambda latent: ordinary(patcher.model.process_latent_in(latent[None])[0]))
     network = build_network(patcher, settings, data.constants)
     trainer = Trainer(network, data, schedule.timesteps, _grid(patcher, schedule), settings, workers)
     load_checkpoint(trainer, run_folder(name))
@@ -144,5 +148,5 @@ def _prepare(
 
 def _grid(patcher: Any, schedule: Schedule) -> TimestepGrid:
     if isinstance(patcher.get_model_object("model_sampling"), comfy.model_sampling.CONST):
-        return FLUX_GRID if schedule.model.family == FLUX_DEV else SD3_GRID
+        return FLUX_GRID if schedule.model.family.startswith("FLUX") else SD3_GRID
     return DDPM_GRID

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import comfy.sample
@@ -107,7 +107,7 @@ def make_dataset(
     folder = DatasetFolder(dataset_folder(name))
     info = _claim(folder, prompts, negative, settings)
     dataset = Dataset.of(folder.root.name, schedule, info)
-    maker = _Maker(model, clip, vae, folder, list(prompts), negative, settings, dataset.sizes[-1])
+    maker = _Maker(model, clip, vae, folder, prompts, negative, settings, dataset.sizes[-1])
     for index in range(dataset.count):
         path = folder.stages(dataset.sizes, index)
         picture = None
@@ -145,51 +145,41 @@ def _claim(folder: DatasetFolder, prompts: Sequence[str], negative: str, setting
     return info
 
 
+@dataclass
 class _Maker:
-    """Makes one picture after another; remembers the conditions of the last prompt."""
+    """Makes one picture after another; remembers the conditions of the last prompt and of the negative one."""
 
-    def __init__(
-        self,
-        model: Any,
-        clip: Any,
-        vae: Any,
-        folder: DatasetFolder,
-        prompts: list[str],
-        negative: str,
-        settings: TeacherSettings,
-        size: Size,
-    ) -> None:
-        self._model, self._clip, self._vae = model, clip, vae
-        self._folder, self._prompts, self._negative, self._settings, self._size = (
-            folder,
-            prompts,
-            negative,
-            settings,
-            size,
-        )
-        self._known: dict[int | None, Any] = {}
+    model: Any
+    clip: Any
+    vae: Any
+    folder: DatasetFolder
+    prompts: Sequence[str]
+    negative: str
+    settings: TeacherSettings
+    size: Size
+    known: dict[int | None, Any] = field(default_factory=dict)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels [B, 3, H, W] from 0 to 1 to latents as the VAE knows them."""
-        latent: Tensor = self._vae.encode(rearrange(pixels, "b c h w -> b h w c"))
+        latent: Tensor = self.vae.encode(rearrange(pixels, "b c h w -> b h w c"))
         return latent.float()
 
     def picture(self, index: int) -> Tensor:
         """Picture [1, H, W, 3] from 0 to 1, decoded from the teacher's latent, which is made if it is missing."""
-        path = self._folder.picture(index)
+        path = self.folder.picture(index)
         if not path.is_file():
             write_tensors(path, {"latent": self._sample(index)[0]})
         latent, _ = read_tensors(path)
-        decoded: Tensor = self._vae.decode(latent["latent"][None])
+        decoded: Tensor = self.vae.decode(latent["latent"][None])
         return decoded[..., :3].float().clamp(0, 1)
 
     def _sample(self, index: int) -> Tensor:
-        settings = self._settings
-        empty = torch.zeros(1, int(self._model.model.latent_format.latent_channels), *self._size)
+        settings = self.settings
+        empty = torch.zeros(1, int(self.model.model.latent_format.latent_channels), *self.size)
         seed = settings.first_seed + index
         positive = self._condition(index // settings.images_per_prompt)
         latent: Tensor = comfy.sample.sample(
-            self._model,
+            self.model,
             comfy.sample.prepare_noise(empty, seed),
             settings.steps,
             settings.cfg,
@@ -205,17 +195,17 @@ class _Maker:
 
     def _condition(self, prompt: int | None) -> Any:
         """The CONDITIONING of a prompt, None for the negative one; its tensors go to disk the first time."""
-        if prompt not in self._known:
-            text = self._negative if prompt is None else self._prompts[prompt]
-            conditioning = self._clip.encode_from_tokens_scheduled(self._clip.tokenize(text))
+        if prompt not in self.known:
+            text = self.negative if prompt is None else self.prompts[prompt]
+            conditioning = self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
             tokens, values = conditioning[0]
             tensors = {
                 "cross_attn": tokens,
                 **{key: value for key, value in values.items() if isinstance(value, Tensor)},
             }
-            write_tensors(self._folder.condition(prompt), {key: value[0].clone() for key, value in tensors.items()})
-            extra = {name: getattr(self._settings, name) for name in ("guidance", "width", "height")}
+            write_tensors(self.folder.condition(prompt), {key: value[0].clone() for key, value in tensors.items()})
+            extra = {name: getattr(self.settings, name) for name in ("guidance", "width", "height")}
             # The negative prompt is needed again and again, the others never.
-            self._known = {key: known for key, known in self._known.items() if key is None}
-            self._known[prompt] = [[tokens, {**values, **extra}]]
-        return self._known[prompt]
+            self.known = {key: known for key, known in self.known.items() if key is None}
+            self.known[prompt] = [[tokens, {**values, **extra}]]
+        return self.known[prompt]
