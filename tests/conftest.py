@@ -42,6 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-frozen", action="store_true", help=text)
     text = "write the pictures of the README to docs/ anew, from the browser"
     parser.addoption("--update-docs", action="store_true", help=text)
+    parser.addoption("--fuzz-seconds", type=float, default=10.0, help="how long LoRA files are mutated")
 
 
 # The modules of the pack without its entry point, for tests that need no ComfyUI.

@@ -17,7 +17,7 @@ from ..lora.file import LoraFile
 from ..lora.layers import Layer, find_name, guess_family, parse_layers
 from ..lora.scale import AdapterScale, adapter_scale
 from .dora import PeftDora
-from .lora_shapes import Source, Target, bias_of, check_shapes, weight_key
+from .lora_shapes import Source, Target, bias_of, check_pair, check_patch, weight_key
 
 T = TypeVar("T")
 
@@ -63,7 +63,6 @@ def build_patches(lora: LoraFile, base_model: Any, family: str) -> LoraPatches:
         if name is None:
             result.left_out.append(layer.name)
         else:
-            check_shapes(source, layer, key_map[name])
             _add_layer(result, source, layer, name, key_map[name])
     return result
 
@@ -92,6 +91,7 @@ def _add_layer(result: LoraPatches, source: Source, layer: Layer, name: str, tar
     state = {name + suffix: tensors[key] for suffix, key in layer.host_keys.items()}
     scale = 1.0
     if layer.is_pair:
+        check_pair(source, layer, target)
         rank = tensors[layer.keys["down"]].shape[0]
         scale = _scale(source, layer, rank)
         result.scales.add(scale)
@@ -100,23 +100,42 @@ def _add_layer(result: LoraPatches, source: Source, layer: Layer, name: str, tar
         state[f"{name}.alpha"] = torch.tensor(scale * rank, dtype=torch.float64)
     elif "alpha" in layer.keys:
         state[f"{name}.alpha"] = tensors[layer.keys["alpha"]]
-    patches = _by_comfyui(source.name, comfy.lora.load_lora, state, {name: target}, log_missing=False)
+    patches = _read(source, state, name, target)
+    if layer.host_keys:
+        # With an alpha above 0 OFT looks at the numbers of a weight, and the one it is tried on has none.
+        if f"{name}.alpha" in state:
+            state[f"{name}.alpha"] = torch.tensor(0.0)
+        for place, patch in _read(source, state, name, target).items():
+            check_patch(source, layer, place, patch)
     if "magnitude" in layer.keys and target in patches:
         patches[target] = _as_dora(patches[target], tensors[layer.keys["magnitude"]])
+        check_patch(source, layer, target, patches[target])
         _count(result, "DoRA magnitudes")
-    if patches.keys() & result.patches.keys():
-        raise InputError(
-            f"lora_name: {source.name} has two pairs for one layer.",
-            found=f"{layer.name} and another name of {weight_key(target)}",
-            allowed="one adapter in a file",
-            remedy="save one adapter alone.",
-        )
     result.loaded += bool(patches)
     result.left_out += layer.unsupported
     if state and not patches:
         result.left_out.append(layer.name)
-    result.patches.update(patches)
+    for place, patch in patches.items():
+        _put(result, source, layer, place, patch)
     _add_whole(result, source, layer, target, scale)
+
+
+def _read(source: Source, state: dict[str, Tensor], name: str, target: Target) -> dict[Target, Any]:
+    patches: dict[Target, Any] = _by_comfyui(
+        source.name, comfy.lora.load_lora, state, {name: target}, log_missing=False
+    )
+    return patches
+
+
+def _put(result: LoraPatches, source: Source, layer: Layer, place: Target, patch: Any) -> None:
+    if place in result.patches:
+        raise InputError(
+            f"lora_name: {source.name} has two pairs for one layer.",
+            found=f"{layer.name[:100]} and another name of {weight_key(place)}",
+            allowed="one adapter in a file",
+            remedy="save one adapter alone.",
+        )
+    result.patches[place] = patch
 
 
 def _scale(source: Source, layer: Layer, rank: int) -> float:
@@ -139,12 +158,14 @@ def _add_whole(result: LoraPatches, source: Source, layer: Layer, target: Target
         if weight_key(place) not in source.weights:
             result.left_out.append(key)
             continue
+        tensor = source.tensors[key]
+        check_patch(source, layer, place, (kind, (tensor,)))
         if role == "up_bias":
-            result.patches[place] = ("diff", (scale * source.tensors[key],))
+            _put(result, source, layer, place, ("diff", (scale * tensor,)))
         else:
             # ComfyUI applies the function of a place (a swap of halves) to a "diff" but not to a "set".
             swap = place[2] if isinstance(place, tuple) and len(place) > 2 else _same
-            result.patches[place[:2] if isinstance(place, tuple) else place] = ("set", (swap(source.tensors[key]),))
+            _put(result, source, layer, place[:2] if isinstance(place, tuple) else place, ("set", (swap(tensor),)))
         _count(result, kind)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import InputError
@@ -16,6 +17,8 @@ from ..lora.scale import AdapterScale
 # A place in a ComfyUI model: the key of a weight, or (key, (dim, start, length)[, function]) for a slice of a fused
 # one.
 Target = str | tuple[Any, ...]
+# FLUX.1-Canny-dev-lora doubles the input channels.
+_GROWTH = 16
 
 
 @dataclass(frozen=True)
@@ -41,32 +44,69 @@ def weight_key(target: Target) -> str:
     return target[0] if isinstance(target, tuple) else target
 
 
-def check_shapes(source: Source, layer: Layer, target: Target) -> None:
-    """Compare the tensors of a layer with the place they go to; ComfyUI would leave out in silence what does not fit.
+def check_pair(source: Source, layer: Layer, target: Target) -> None:
+    """Compare A and B of a layer with the weight they go to.
+
+    Raises:
+        InputError
+    """
+    up, down = source.tensors[layer.keys["up"]], source.tensors[layer.keys["down"]]
+    if up.ndim < 2 or down.ndim < 2 or not up.shape[1] == down.shape[0] > 0:
+        raise _wrong_shape(source, f"{layer.name}: B {list(up.shape)} and A {list(down.shape)} do not multiply")
+    shape = _shape(source, target)
+    if shape is None:
+        return
+    rows, columns = shape[0], math.prod(shape[1:])
+    grown = layer.host_keys.get(".reshape_weight")
+    if grown:
+        # ComfyUI fills the weight up with zeros to this shape, whatever memory that takes.
+        sides = source.tensors[grown].flatten().tolist()
+        if len(sides) != len(shape) or sides[0] != rows or not columns <= math.prod(sides[1:]) <= _GROWTH * columns:
+            raise _wrong_shape(source, f"{layer.name}: a weight of {shape} that is to grow to {sides}")
+    elif ".lora_mid.weight" not in layer.host_keys and (up.shape[0], math.prod(down.shape[1:])) != (rows, columns):
+        shapes = f"B {list(up.shape)} and A {list(down.shape)} for a weight of {rows} x {columns}"
+        raise _wrong_shape(source, f"{layer.name}: {shapes}; {source.fits}")
+
+
+def check_patch(source: Source, layer: Layer, target: Target, patch: Any) -> None:
+    """Compare a patch of any kind with its place. ComfyUI would leave out in silence, or stumble over, what does not
+    fit.
 
     Raises:
         InputError
     """
     shape = _shape(source, target)
-    if layer.is_pair:
-        _check_pair(source, layer, shape)
-    whole = {".diff": target, ".set_weight": target, ".diff_b": bias_of(target)}
-    places = {key: whole[suffix] for suffix, key in layer.host_keys.items() if suffix in whole}
-    roles = {"weight": target, "bias": bias_of(target), "up_bias": bias_of(target)}
-    places |= {layer.keys[role]: place for role, place in roles.items() if role in layer.keys}
-    for key, place in places.items():
-        expected, found = _shape(source, place), list(source.tensors[key].shape)
-        if expected is not None and found != expected:
-            raise _wrong_shape(source, f"{layer.name}: {found} for a place of {expected}; {source.fits}")
-    if shape:
-        _check_lengths(source, layer.keys.get("magnitude"), shape[:1])
-        _check_lengths(source, layer.host_keys.get(".dora_scale"), [shape[0], math.prod(shape[1:])])
+    if shape is None:
+        return
+    if isinstance(patch, tuple):
+        _, (tensor, *_) = patch
+        if list(tensor.shape) != shape:
+            raise _wrong_shape(source, f"{layer.name}: {list(tensor.shape)} for a place of {shape}; {source.fits}")
+    elif not _can_be_applied(patch, shape) or not _fits_lengths(source, layer, shape):
+        raise _wrong_shape(source, f"{layer.name}: {patch.name} for a weight of {shape}; {source.fits}")
 
 
-def _check_lengths(source: Source, key: str | None, allowed: list[int]) -> None:
-    if key and source.tensors[key].numel() not in allowed:
-        found = f"{key[:100]}: {source.tensors[key].numel()} numbers where {' or '.join(map(str, allowed))} belong"
-        raise _wrong_shape(source, f"{found}; {source.fits}")
+def _can_be_applied(adapter: Any, shape: list[int]) -> bool:
+    """Try an adapter of ComfyUI's on a weight that has a shape and no memory."""
+    differences: list[Tensor] = []
+
+    def note(difference: Tensor) -> Tensor:
+        differences.append(difference)
+        return difference
+
+    try:
+        adapter.calculate_weight(torch.empty(shape, device="meta"), "", 1.0, 1.0, None, note, torch.float32, None)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+        return False
+    # It gets as far as this function only where all of its tensors go together.
+    return bool(differences)
+
+
+def _fits_lengths(source: Source, layer: Layer, shape: list[int]) -> bool:
+    """Whether a DoRA of ComfyUI's own kind has a length for every row of the weight, or for every column."""
+    key = layer.host_keys.get(".dora_scale")
+    ones = [1] * len(shape)
+    return key is None or list(source.tensors[key].shape) in ([*shape[:1], *ones[1:]], [1, *shape[1:2], *ones[2:]])
 
 
 def _shape(source: Source, target: Target) -> list[int] | None:
@@ -79,29 +119,6 @@ def _shape(source: Source, target: Target) -> list[int] | None:
     if isinstance(target, tuple) and target[1] is not None:
         shape[target[1][0]] = target[1][2]
     return shape
-
-
-def _check_pair(source: Source, layer: Layer, shape: list[int] | None) -> None:
-    up, down = source.tensors[layer.keys["up"]], source.tensors[layer.keys["down"]]
-    if up.ndim < 2 or down.ndim < 2 or not up.shape[1] == down.shape[0] > 0:
-        raise _wrong_shape(source, f"{layer.name}: B {list(up.shape)} and A {list(down.shape)} do not multiply")
-    reshaped = layer.host_keys.get(".reshape_weight")
-    if reshaped:
-        # The weight grows to this shape, so it must be that of the product and no larger.
-        grown = [int(side) for side in source.tensors[reshaped].flatten()]
-        if min(grown, default=0) < 1 or (shape and len(grown) != len(shape)):
-            raise _wrong_shape(source, f"{layer.name}: a weight that is to grow to {grown}")
-        shape = grown
-    columns = math.prod(down.shape[1:])
-    middle = layer.host_keys.get(".lora_mid.weight")
-    if middle:
-        sides = source.tensors[middle].shape
-        if sides[:2] != (up.shape[1], down.shape[0]):
-            raise _wrong_shape(source, f"{layer.name}: {list(sides)} between B and A of rank {down.shape[0]}")
-        columns *= math.prod(sides[2:])
-    if shape and (up.shape[0], columns) != (shape[0], math.prod(shape[1:])):
-        shapes = f"B {list(up.shape)} and A {list(down.shape)} for a weight of {shape[0]} x {math.prod(shape[1:])}"
-        raise _wrong_shape(source, f"{layer.name}: {shapes}; {source.fits}")
 
 
 def _wrong_shape(source: Source, found: str) -> InputError:

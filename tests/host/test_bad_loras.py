@@ -199,6 +199,19 @@ TENSORS: dict[str, tuple[Callable[[dict[str, Tensor]], dict[str, Tensor]], str]]
     "an alpha that is NaN": (lambda t: {f"{LAYER}.alpha": NAN}, NUMBERS),
     "an alpha that is infinite": (lambda t: {f"{LAYER}.alpha": INF}, NUMBERS),
     "a complex alpha": (lambda t: {f"{LAYER}.alpha": torch.tensor(1j)}, NUMBERS),
+    "an unfinished LoKr": (lambda t: {f"{OTHER}.lokr_w1": torch.ones(2, 2)}, SHAPE),
+    "a LoKr of another size": (
+        lambda t: {f"{OTHER}.lokr_w1": torch.ones(2, 2), f"{OTHER}.lokr_w2": torch.ones(3, 3)}, SHAPE
+    ),
+    "a LoHa of another size": (
+        lambda t: {f"{OTHER}.hada_w{i}_{half}": torch.ones(3, 3) for i in (1, 2) for half in "ab"}, SHAPE
+    ),
+    "an OFT of another size": (lambda t: {f"{OTHER}.oft_blocks": torch.ones(3, 5, 5)}, SHAPE),
+    "a BOFT without alpha, which ComfyUI cannot use": (
+        lambda t: {f"{OTHER}.oft_blocks": torch.zeros(2, 32, 8, 8)}, SHAPE
+    ),
+    "a norm of another size": (lambda t: {f"{OTHER}.w_norm": torch.ones(3)}, SHAPE),
+    "a pair and a whole weight for one layer": (lambda t: {f"{LAYER}.base_layer.weight": torch.ones(64, 256)}, TWICE),
     "B without A": (lambda t: {A: None}, HALF),
     "A without B": (lambda t: {B: None}, HALF),
     "two adapters": (

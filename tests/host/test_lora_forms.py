@@ -47,6 +47,17 @@ FORMS: dict[str, Callable[[], dict[str, torch.Tensor]]] = {
         f"{CONV}.lora_down.weight": normal(4, 64, 1, 1), f"{CONV}.lora_mid.weight": normal(4, 4, 3, 3, seed=1),
         f"{CONV}.lora_up.weight": normal(128, 4, 1, 1, seed=2), f"{CONV}.alpha": torch.tensor(2.0),
     },
+    "OFT": lambda: {f"{BLOCK}.oft_blocks": normal(16, 8, 8)},
+    "OFT with alpha": lambda: {f"{BLOCK}.oft_blocks": normal(16, 8, 8), f"{BLOCK}.alpha": torch.tensor(0.5)},
+    "BOFT with alpha": lambda: {f"{BLOCK}.oft_blocks": normal(2, 16, 8, 8), f"{BLOCK}.alpha": torch.tensor(0.5)},
+    "GLoRA": lambda: {f"{BLOCK}.{name}.weight": normal(*shape, seed=i)
+                      for i, (name, shape) in enumerate({"a1": (4, 128), "a2": (128, 4), "b1": (4, 128),
+                                                         "b2": (128, 4)}.items())},
+    "a DoRA of ComfyUI's kind": lambda: {
+        f"{BLOCK}.lora_down.weight": normal(4, 128), f"{BLOCK}.lora_up.weight": normal(128, 4, seed=1),
+        f"{BLOCK}.dora_scale": 1 + normal(128, 1, seed=2),
+    },
+    "a weight to set": lambda: {f"{BLOCK}.set_weight": normal(128, 128)},
     "a difference": lambda: {f"{BLOCK}.diff": normal(128, 128)},
     "a difference, of the bias too": lambda: {
         f"{CONV}.diff_b": normal(128), f"{CONV}.diff": normal(128, 64, 3, 3, scale=0.05),
