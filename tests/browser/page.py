@@ -60,7 +60,8 @@ SET_VALUES = """([type, values]) => {
 VALUES = """() => Object.fromEntries(swd.all().map(node => [
     `${node.id} ${node.type}`, Object.fromEntries((node.widgets ?? []).map(widget => [widget.name, widget.value]))]))"""
 TITLES = """() => Object.fromEntries(swd.all().map(node => [node.type, LiteGraph.vueNodesMode
-    ? document.querySelector(`[data-node-id="${node.id}"] [data-testid="node-title"]`)?.innerText : node.getTitle()]))"""
+    ? document.querySelector(`[data-node-id="${node.id}"] [data-testid="node-title"]`)?.innerText
+    : node.getTitle()]))"""
 FAULTY = """() => swd.all()
     .filter(node => node.has_errors || !LiteGraph.registered_node_types[node.type]).map(node => node.type)"""
 # Left, upper, right and lower edge on the screen of a node with its title bar.
