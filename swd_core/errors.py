@@ -16,5 +16,8 @@ def _line(text: object) -> str:
 class InputError(ValueError):
     """A wrong input. ComfyUI shows the text of an exception to the user, so the text is the user interface."""
 
+    # ComfyUI shows the module in front of the text, and calls the modules of a pack by the path of their folder.
+    __module__ = "swd"
+
     def __init__(self, problem: str, *, found: object, allowed: str, remedy: str) -> None:
         super().__init__(explain(problem, found=found, allowed=allowed, remedy=remedy))

@@ -90,7 +90,7 @@ def test_a_wrong_schedule_shows_our_sentence_in_the_error_panel(page: ComfyPage)
     assert page.run() == "execution_error"
     page.page.get_by_test_id("error-overlay-see-errors").click()
     panel = page.page.get_by_test_id("runtime-error-panel")
-    for sentence in ("scales: they must not fall.", "Found: 64, 48", "To do: sort the list"):
+    for sentence in ("swd.InputError: scales: they must not fall.", "Found: 64, 48", "To do: sort the list"):
         expect(panel).to_contain_text(sentence)
     page.wait()
     page.screenshot("error panel")
