@@ -112,7 +112,7 @@ def test_the_app_shows_its_inputs_and_the_picture(new_page: OpenPage, renderer: 
         page.screenshot("app")
         button = page.page.get_by_test_id("linear-run-button").get_by_role("button", name="Run", exact=True)
         assert page.run(button) == "execution_success"
-        picture = page.page.get_by_test_id("linear-center-panel").locator("img").first
+        picture = page.page.locator("img[src*='type=output']").first
         expect(picture).to_have_js_property("naturalWidth", SIZE)
         page.screenshot("app after the run")
         assert not page.faults
