@@ -10,6 +10,7 @@ import pytest
 from swd_dev.client import ComfyClient
 
 STEPS = {"SWDScaleSchedule", "SWDCustomSchedule", "SamplerSWD", "SWDSampler"}
+TRAINING = {"SWDTeacherDataset", "SWDDistillLora"}
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def test_the_search_words_find_the_nodes(nodes: dict[str, Any]) -> None:
     searches = {
         "SwD": set(nodes),
         "scale-wise": set(nodes),
-        "few step": {*STEPS, "SWDLoraLoader"},
+        "few step": {*STEPS, *TRAINING, "SWDLoraLoader"},
         "progressive": {*STEPS, "SWDLatentUpscale"},
         "LCM upscale": {*STEPS, "SWDLatentUpscale"},
     }
