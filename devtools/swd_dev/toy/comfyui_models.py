@@ -8,7 +8,7 @@ from typing import Any
 import comfy.sd
 import folder_paths
 
-from swd_core.host.lora import load_lora
+from swd_dev.toy.pack import load_lora
 
 
 def load_models(teacher: Path, student: Path) -> dict[str, Any]:

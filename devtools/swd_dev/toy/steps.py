@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from swd_dev.toy.autoencoder import load_autoencoder
-from swd_dev.toy.autoencoder_training import train_autoencoder
+from swd_dev.toy.autoencoder_training import make_encoder, train_decoder
 from swd_dev.toy.captions import split
 from swd_dev.toy.classifier import load_classifier, train_classifier
 from swd_dev.toy.data import TrainingData, load_pictures, make_pictures
@@ -64,10 +64,18 @@ class Run:
         return self.folder / "teacher_set.safetensors"
 
 
-def autoencoder(run: Run) -> None:
-    """Train the autoencoder."""
+def encoder(run: Run) -> None:
+    """Fit the encoder."""
     if not run.vae.is_file():
-        train_autoencoder(run.vae)
+        make_encoder(run.vae)
+
+
+def decoder(run: Run) -> None:
+    """Train the decoder; the latents, and so the other steps, do not depend on it."""
+    done = run.folder / "decoder.done"
+    if not done.is_file():
+        train_decoder(run.vae)
+        done.touch()
 
 
 def text(run: Run) -> None:
@@ -158,7 +166,8 @@ def evaluate(run: Run) -> None:
 
 
 STEPS: dict[str, Callable[[Run], None]] = {
-    "autoencoder": autoencoder,
+    "encoder": encoder,
+    "decoder": decoder,
     "text": text,
     "pictures": pictures,
     "teacher": teacher,

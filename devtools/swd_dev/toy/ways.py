@@ -6,18 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import comfy.model_sampling
 import comfy.samplers
 import torch
 from comfy_extras.nodes_advanced_samplers import SamplerLCMUpscale
 from torch import Tensor
 
-from swd_core.host.sampler import ScaleWiseSampler
-from swd_core.host.schedules import schedule_from_text, sigmas_tensor
-from swd_core.noise import StageNoise
-from swd_core.resize import resize
 from swd_dev.toy.autoencoder import LATENT_CHANNELS
 from swd_dev.toy.data import FULL_SIDE
+from swd_dev.toy.pack import ScaleWiseSampler, StageNoise, resize, schedule_from_text, sigmas_tensor
 from swd_dev.toy.sampling import EULER_STEPS, shifted_sigmas
 from swd_dev.toy.text import Features
 
