@@ -1,8 +1,7 @@
 """A small autoencoder in a file that ComfyUI's VAELoader takes as TAESD3.
 
-TAESD has 64 channels at every resolution, which costs seconds a picture on a CPU. This one's decoder has the same layers
-with fewer channels; in the file the others are zero and stay zero through every ReLU block, so ComfyUI computes the
-same.
+TAESD has 64 channels at every resolution, which costs seconds a picture on a CPU. The decoder here has the same layers
+with fewer channels; in the file the others are zero and stay zero through every ReLU block: ComfyUI computes the same.
 """
 
 from __future__ import annotations
