@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from .paths import DEVTOOLS
+from .toy_prompt import TOY_MODELS
 
 MODEL_KINDS = ("checkpoints", "diffusion_models", "loras", "vae", "text_encoders", "controlnet")
 FOLDERS = ("custom_nodes", "input", "models", "output", "temp", "user")
@@ -17,7 +18,7 @@ NOT_COPIED = (".git", "__pycache__", "devtools", "tests", ".venv", ".*_cache")
 
 
 def prepare(base: Path, pack: Path | None, tiny_models: Path, comfyui: Path) -> Path:
-    """Fill `base` and return the file that names the folders of the tiny models.
+    """Fill `base` and return the file that names the folders of the tiny models and the toy world.
 
     The pack and the development nodes are linked, or copied where the system forbids links; without a pack the custom
     nodes stay as they are. ComfyUI's example picture, which templates load, is copied, and so is each tiny LoRA, under
@@ -35,8 +36,10 @@ def prepare(base: Path, pack: Path | None, tiny_models: Path, comfyui: Path) -> 
     _name_loras(tiny_models / "loras", base / "models" / "loras")
     paths = base / "extra_model_paths.yaml"
     # JSON is YAML, and quotes what a path may contain.
-    entries = {"base_path": str(tiny_models.resolve()), **{kind: kind for kind in MODEL_KINDS}}
-    paths.write_text(json.dumps({"swd_tiny_models": entries}, indent=2) + "\n", encoding="utf-8")
+    folders = {"swd_tiny_models": tiny_models.resolve(), "swd_toy_world": TOY_MODELS}
+    kinds = {kind: kind for kind in MODEL_KINDS}
+    entries = {name: {"base_path": str(folder), **kinds} for name, folder in folders.items()}
+    paths.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
     return paths
 
 

@@ -56,7 +56,9 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     def command(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
 
-    add_demo_options(command("demo", "run a template workflow on tiny models and save its image here"))
+    add_demo_options(
+        command("demo", "make an image with the trained toy world, or run a template on tiny models, and save it here")
+    )
     test = command("test", "ruff, the type checker and pytest; other arguments go to pytest")
     test.add_argument("--only", choices=CHECKS, help="run one of the three")
     add_serve_options(command("serve", "run ComfyUI with the pack and the tiny models until Ctrl-C"))

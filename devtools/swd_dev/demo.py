@@ -1,4 +1,4 @@
-"""`dev.py demo`: one image from a template workflow, with the latent size and the seconds of each step."""
+"""`dev.py demo`: one image from the toy world or a template, with the latent size and the seconds of each step."""
 
 import argparse
 import json
@@ -18,8 +18,8 @@ from .progress import Step, say
 from .prompts import find_template, load_template, set_seed, set_size, set_text, stand_in
 from .server import ComfyServer
 from .signals import stop_on_signals
+from .toy_prompt import toy_prompt
 
-TEMPLATE = "SwD text to image - SD3.5 Medium, 6 steps"
 STEP = re.compile(r"step (\d+) of (\d+) at (\d+) x (\d+)")
 
 
@@ -86,7 +86,7 @@ def _demo(options: argparse.Namespace) -> None:
     settings = Settings.read()
     if settings.tiny_models is None:
         raise DevError("SWD_TINY_MODELS is not set; start the demo through `python dev.py demo`.")
-    template = find_template(options.template or TEMPLATE)
+    template = find_template(options.template) if options.template else None
     size = parse_size(options.size) if options.size else None
     out = Path(options.out).expanduser().absolute() if options.out else None
     if out and not out.parent.is_dir():
@@ -100,25 +100,30 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _make_image(
-    server: ComfyServer, template: Path, size: tuple[int, int] | None, options: argparse.Namespace, out: Path | None
+    server: ComfyServer,
+    template: Path | None,
+    size: tuple[int, int] | None,
+    options: argparse.Namespace,
+    out: Path | None,
 ) -> None:
     client = ComfyClient(server.url)
-    prompt: Prompt = stand_in(load_template(template, client.object_info()))
+    prompt: Prompt = stand_in(load_template(template, client.object_info())) if template else toy_prompt()
     if options.prompt:
         set_text(prompt, options.prompt)
     if options.seed is not None:
         set_seed(prompt, options.seed)
     if size:
         set_size(prompt, *size)
-    say(f"template {template.stem}")
+    name = template.stem if template else "toy world"
+    say(f"template {name}")
     printer = StepPrinter()
-    result = client.run(prompt, printer, json.loads(template.read_text(encoding="utf-8")))
+    result = client.run(prompt, printer, json.loads(template.read_text(encoding="utf-8")) if template else None)
     if result.status != "success":
         log = server.log_tail()
         raise DevError(f"the run ended with {result.status}: {result.error}\nThe server's log ends with:\n{log}")
     images = client.images(result.prompt_id)
     if not images:
-        raise DevError(f"{template.name} saved no image; it needs a SaveImage node.")
+        raise DevError(f"{name} saved no image; it needs a SaveImage node.")
     for _, content in images:
         say(f"image    {save(content, out)}")
     seconds = [stage.seconds or 0.0 for stage in printer.stages]

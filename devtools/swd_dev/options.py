@@ -6,8 +6,12 @@ from collections.abc import Callable
 
 def add_demo_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `demo`."""
-    parser.add_argument("prompt", nargs="?", help="the text of the image (default: the template's own)")
-    parser.add_argument("--template", metavar="NAME", help="a workflow of workflows/, or part of its name")
+    parser.add_argument("prompt", nargs="?", help="the text of the image (default: the workflow's own)")
+    parser.add_argument(
+        "--template",
+        metavar="NAME",
+        help="a workflow of workflows/, or part of its name, on tiny random models (default: the trained toy world)",
+    )
     parser.add_argument("--size", metavar="WxH", help="size of the image in pixels")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the noise")
     parser.add_argument("--out", metavar="PATH", help="file to write (default: swd-demo-N.png in this folder)")

@@ -118,7 +118,7 @@ def train_classifier(path: Path, *, pool: int = POOL, steps: int = STEPS, seed: 
         optimizer.step()
         schedule.step()
         losses.append(loss.item())
-    save_file(classifier.state_dict(), path)
+    save_file({name: weight.half() for name, weight in classifier.state_dict().items()}, path)
     return losses
 
 
@@ -133,5 +133,5 @@ def training_captions(count: int, order: random.Random) -> list[Caption]:
 def load_classifier(path: Path) -> Classifier:
     """A trained classifier, frozen."""
     classifier = Classifier()
-    classifier.load_state_dict(load_file(path))
+    classifier.load_state_dict({name: weight.float() for name, weight in load_file(path).items()})
     return classifier.requires_grad_(False).eval()

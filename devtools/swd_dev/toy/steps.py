@@ -16,6 +16,7 @@ from swd_dev.toy.autoencoder_training import make_encoder, train_decoder
 from swd_dev.toy.captions import split
 from swd_dev.toy.classifier import load_classifier, train_classifier
 from swd_dev.toy.data import TrainingData, load_pictures, make_pictures
+from swd_dev.toy.export import export
 from swd_dev.toy.model import load_teacher, save_teacher
 from swd_dev.toy.pictures import draw_batch, to_pictures
 from swd_dev.toy.sampling import sample_euler, velocity_of
@@ -165,6 +166,11 @@ def evaluate(run: Run) -> None:
     print(evaluation.as_markdown(rows))
 
 
+def export_files(run: Run) -> None:
+    """Copy the finished files into the repository."""
+    print(f"{export(run.folder) / 1e6:.1f} MB in all")
+
+
 STEPS: dict[str, Callable[[Run], None]] = {
     "encoder": encoder,
     "decoder": decoder,
@@ -174,4 +180,5 @@ STEPS: dict[str, Callable[[Run], None]] = {
     "dataset": dataset,
     "classifier": classifier,
     "evaluate": evaluate,
+    "export": export_files,
 }
