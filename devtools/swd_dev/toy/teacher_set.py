@@ -16,6 +16,8 @@ from swd_dev.toy.sampling import sample_euler, velocity_of
 from swd_dev.toy.text import Features
 
 COUNT, BATCH, SEED = 1280, 32, 70_000
+# Captions are visited at this stride, so that any beginning of the set is a fair sample of them.
+STRIDE = 7
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def make_teacher_set(path: Path, model: Any, encode: Callable[[list[str]], Featu
     training = [caption.text for caption in split().training]
     while len(captions) < count:
         start = len(captions)
-        names = [training[number % len(training)] for number in range(start, min(start + BATCH, count))]
+        names = [training[STRIDE * number % len(training)] for number in range(start, min(start + BATCH, count))]
         parts.append(sample_euler(velocity_of(model), encode(names).padded(), SEED + start))
         captions += names
         tensors = {
