@@ -90,7 +90,7 @@ class Classifier(nn.Module):
     def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
         """Scores [N, answers] for each question."""
         scores: Tensor = self.head(self.features(pictures))
-        return scores.split([len(choices) for choices in QUESTIONS.values()], dim=1)
+        return torch.split(scores, [len(choices) for choices in QUESTIONS.values()], dim=1)
 
     @torch.no_grad()
     def read(self, pictures: Tensor) -> Tensor:

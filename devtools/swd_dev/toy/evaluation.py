@@ -78,9 +78,9 @@ def evaluate(protocol: Protocol, models: Mapping[str, Any]) -> tuple[list[Row], 
 
 def real_features(classifier: Classifier, captions: Sequence[Caption]) -> Tensor:
     """Features of `REFERENCES` other real pictures of each caption."""
-    parts = [draw_batch(captions, lambda number, n=n: SEED + 7919 * n + number) for n in range(1, REFERENCES + 1)]
+    seeds = [range(SEED + 7919 * n, SEED + 7919 * n + len(captions)) for n in range(1, REFERENCES + 1)]
     with torch.no_grad():
-        return torch.cat([classifier.features(part) for part in parts])
+        return torch.cat([classifier.features(draw_batch(captions, part.__getitem__)) for part in seeds])
 
 
 def make_pictures(protocol: Protocol, model: Any, way: ways.Way) -> Tensor:
@@ -93,7 +93,7 @@ def make_pictures(protocol: Protocol, model: Any, way: ways.Way) -> Tensor:
 
 
 def _through(autoencoder: Autoencoder, pictures: Tensor) -> Tensor:
-    return torch.cat([autoencoder.decode(autoencoder.encode(part)) for part in pictures.split(BATCH)])
+    return torch.cat([autoencoder.decode(autoencoder.encode(part)) for part in torch.split(pictures, BATCH)])
 
 
 def as_markdown(rows: Sequence[Row]) -> str:

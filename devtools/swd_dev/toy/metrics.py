@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import scipy.linalg
 import torch
 from torch import Tensor
 
@@ -44,8 +42,9 @@ def judge(classifier: Classifier, pictures: Tensor, captions: Sequence[Caption],
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
     """Squared Frechet distance of two Gaussians fitted to features [N, F] (Heusel et al. 2017, as in FID)."""
-    first, second = a.double().numpy(), b.double().numpy()
+    first, second = a.double(), b.double()
     difference = first.mean(0) - second.mean(0)
-    cov_a, cov_b = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
-    root = scipy.linalg.sqrtm(cov_a @ cov_b)
-    return float(difference @ difference + np.trace(cov_a + cov_b - 2 * np.real(root)))
+    cov_a, cov_b = torch.cov(first.T), torch.cov(second.T)
+    # The trace of the root of a product: its eigenvalues are not negative, up to rounding.
+    root_trace = torch.linalg.eigvals(cov_a @ cov_b).real.clamp_min(0).sqrt().sum()
+    return float(difference @ difference + cov_a.trace() + cov_b.trace() - 2 * root_trace)
