@@ -42,7 +42,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "background": BACKGROUNDS,
 }
 FEATURES = 64
-POOL, STEPS, BATCH, RATE, SEED = 6000, 900, 64, 2e-3, 77
+POOL, STEPS, BATCH, RATE, SEED = 8000, 1500, 48, 2e-3, 77
 SINGLES_SHARE = 0.15
 # The judge must not mind the faint grain of decoded latents.
 GRAIN = 0.03
@@ -75,10 +75,10 @@ class Classifier(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.AvgPool2d(2),
             *(nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU()),
             *(nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU()),
-            *(nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU()),
+            *(nn.Conv2d(32, 48, 3, 2, 1), nn.ReLU()),
+            *(nn.Conv2d(48, 64, 3, 2, 1), nn.ReLU()),
             *(nn.Flatten(), nn.Linear(64 * 8 * 8, FEATURES), nn.ReLU()),
         )
         self.head = nn.Linear(FEATURES, sum(len(choices) for choices in QUESTIONS.values()))
