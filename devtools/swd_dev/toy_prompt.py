@@ -20,8 +20,8 @@ def toy_prompt() -> Prompt:
         "3": _node("CLIPLoader", clip_name="clip_l.safetensors", type="sd3", device="default"),
         "4": _node("CLIPTextEncode", clip=["3", 0], text=TEXT),
         "5": _node("EmptySD3LatentImage", width=SIDE, height=SIDE, batch_size=1),
-        # The scales count by their ratios: 8, 10, 12, 16 latent pixels for a picture of 128.
-        "6": _node("SWDScaleSchedule", model=["2", 0], preset="SD3.5 Large, 4 steps"),
+        # The header of the LoRA names its schedule: latents of 8, 10, 12 and 16 for a picture of 128 pixels.
+        "6": _node("SWDScaleSchedule", model=["2", 0], preset="auto"),
         "7": _node(
             "SWDSampler",
             model=["2", 0],
