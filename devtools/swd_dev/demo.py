@@ -18,8 +18,9 @@ from .progress import Step, say
 from .prompts import find_template, load_template, set_seed, set_size, set_text, stand_in
 from .server import ComfyServer
 from .signals import stop_on_signals
-from .toy_prompt import toy_prompt
+from .toy_prompt import has_toy_world, toy_prompt
 
+TEMPLATE = "SwD text to image - SD3.5 Medium, 6 steps"
 STEP = re.compile(r"step (\d+) of (\d+) at (\d+) x (\d+)")
 
 
@@ -86,7 +87,7 @@ def _demo(options: argparse.Namespace) -> None:
     settings = Settings.read()
     if settings.tiny_models is None:
         raise DevError("SWD_TINY_MODELS is not set; start the demo through `python dev.py demo`.")
-    template = find_template(options.template) if options.template else None
+    template = _template(options.template)
     size = parse_size(options.size) if options.size else None
     out = Path(options.out).expanduser().absolute() if options.out else None
     if out and not out.parent.is_dir():
@@ -97,6 +98,13 @@ def _demo(options: argparse.Namespace) -> None:
             server = ComfyServer(settings.comfyui, settings.server_python, REPO, models, cpu=not options.gpu)
             stack.enter_context(server)
         _make_image(server, template, size, options, out)
+
+
+def _template(name: str | None) -> Path | None:
+    """The workflow of that name; without a name None, the toy world, or a template where its files are missing."""
+    if name is None and has_toy_world():
+        return None
+    return find_template(name or TEMPLATE)
 
 
 def _make_image(

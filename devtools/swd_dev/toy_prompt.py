@@ -12,6 +12,11 @@ TEXT = "two red circles above a blue square"
 SIDE = 128
 
 
+def has_toy_world() -> bool:
+    """Whether the repository holds the trained files."""
+    return (TOY_MODELS / "loras" / LORA).is_file()
+
+
 def toy_prompt() -> Prompt:
     """Return the workflow with the text, size and seed that `set_text`, `set_size` and `set_seed` replace."""
     return {
