@@ -10,7 +10,7 @@ def add_demo_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--template",
         metavar="NAME",
-        help="a workflow of workflows/, or part of its name, on tiny random models (default: the toy world, if trained)",
+        help="a workflow of workflows/, or part of its name, on tiny random models (default: the toy world)",
     )
     parser.add_argument("--size", metavar="WxH", help="size of the image in pixels")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the noise")
