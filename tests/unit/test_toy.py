@@ -29,7 +29,7 @@ def one_thread():
 
 def test_thousands_of_captions_all_different() -> None:
     captions = [*all_pairs(), *all_singles()]
-    assert len({caption.text for caption in captions}) == len(captions) == 14_796
+    assert len({caption.text for caption in captions}) == len(captions) == 7_668
 
 
 def test_no_caption_is_both_trained_on_and_held_out() -> None:
@@ -43,7 +43,7 @@ def test_no_caption_is_both_trained_on_and_held_out() -> None:
 
 def test_the_split_is_the_one_that_the_committed_teacher_was_trained_on() -> None:
     text = "\n".join(caption.text for part in (split().training, split().held_out) for caption in part)
-    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "20778f9cdcacbc56"
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "58be6684e68d4292"
 
 
 def test_a_picture_depends_on_caption_and_seed_alone() -> None:
@@ -84,10 +84,10 @@ def test_a_picture_shows_what_its_caption_says(seed: int) -> None:
     assert tuple(map(int, corner)) == RGB[caption.background]
     first, second = _blobs(picture, caption.first.colour), _blobs(picture, caption.second.colour)
     assert (len(first), len(second)) == (caption.first.count, caption.second.count)
-    axis, sign = {"left of": (0, 1), "right of": (0, -1), "above": (1, 1), "below": (1, -1)}[caption.where]
+    axis = {"left of": 0, "above": 1}[caption.where]
     for one in first:
         for other in second:
-            assert sign * (other[axis] - one[axis]) > SIDE / 4
+            assert other[axis] - one[axis] > SIDE / 4
 
 
 @pytest.mark.parametrize(("shape", "share"), [("square", 1.0), ("circle", 0.785), ("triangle", 0.5)])
@@ -99,12 +99,10 @@ def test_shapes_fill_their_bounding_box_as_they_should(shape: str, share: float)
     assert len(inside) / (height * width) == pytest.approx(share, abs=0.04)
 
 
-def test_opposite_relations_ask_for_the_same_picture() -> None:
+def test_which_group_is_first_matters() -> None:
     a, b = Group(2, "red", "circle"), Group(1, "blue", "square")
-    same = answers([Caption(a, "above", b, "white"), Caption(b, "below", a, "white")])
-    other = answers([Caption(b, "above", a, "white")])
-    assert torch.equal(same[0], same[1])
-    assert not torch.equal(same[0], other[0])
+    first, swapped = answers([Caption(a, "above", b, "white"), Caption(b, "above", a, "white")])
+    assert not torch.equal(first, swapped)
 
 
 def test_every_answer_is_asked_for() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,13 +25,11 @@ from swd_dev.toy.captions import (
 )
 from swd_dev.toy.pictures import draw_batch
 
-# "A below B" and "B above A" are the same picture, so only one relation of each pair is a question's answer.
-OPPOSITES = {"below": "above", "right of": "left of"}
 # The answer where there is no second group.
 NONE = "-"
 _COUNTS = tuple(str(count) for count in COUNTS)
 QUESTIONS: dict[str, tuple[str, ...]] = {
-    "where": (*(relation for relation in RELATIONS if relation not in OPPOSITES), *PLACES),
+    "where": (*RELATIONS, *PLACES),
     "first count": _COUNTS,
     "first colour": COLOURS,
     "first shape": SHAPES,
@@ -48,16 +45,9 @@ SINGLES_SHARE = 0.15
 GRAIN = 0.03
 
 
-def same_picture(caption: Caption) -> Caption:
-    """The caption itself, or the one with the opposite relation that says the same."""
-    if caption.where in OPPOSITES and caption.second:
-        return replace(caption, first=caption.second, where=OPPOSITES[caption.where], second=caption.first)
-    return caption
-
-
 def answers(captions: Sequence[Caption]) -> Tensor:
     """The right answer of each question as its number, [N, questions]."""
-    return torch.tensor([_answers(same_picture(caption)) for caption in captions])
+    return torch.tensor([_answers(caption) for caption in captions])
 
 
 def _answers(caption: Caption) -> list[int]:

@@ -37,9 +37,7 @@ NEAR, CENTRE, FAR = 0.27, 0.5, 0.73
 # their positions across it.
 LAYOUTS: dict[str, tuple[str, float, float]] = {
     "above": ("row", NEAR, FAR),
-    "below": ("row", FAR, NEAR),
     "left of": ("column", NEAR, FAR),
-    "right of": ("column", FAR, NEAR),
     "in the middle": ("row", CENTRE, CENTRE),
     "at the top": ("row", NEAR, CENTRE),
     "at the bottom": ("row", FAR, CENTRE),
