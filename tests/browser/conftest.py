@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, sync_playwright
 from swd_dev.client import ComfyClient
 from swd_dev.server import ComfyServer
 
+from .marks import FRONT_ENDS
 from .page import VIEWPORT, ComfyPage, open_page
 
 PACK = Path(__file__).resolve().parents[2]
@@ -32,7 +33,6 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-FRONT_ENDS = ("own front end", "newer front end")
 # The setting that chooses how nodes are drawn.
 RENDERERS = {"classic": False, "nodes 2": True}
 

@@ -59,9 +59,11 @@ SET_VALUES = """([type, values]) => {
 }"""
 VALUES = """() => Object.fromEntries(swd.all().map(node => [
     `${node.id} ${node.type}`, Object.fromEntries((node.widgets ?? []).map(widget => [widget.name, widget.value]))]))"""
-TITLES = """() => Object.fromEntries(swd.all().map(node => [node.type, LiteGraph.vueNodesMode
-    ? document.querySelector(`[data-node-id="${node.id}"] [data-testid="node-title"]`)?.innerText
-    : node.getTitle()]))"""
+TITLES = """() => {
+    const shown = node => document.querySelector(`[data-node-id="${node.id}"] [data-testid="node-title"]`)?.innerText;
+    const title = node => LiteGraph.vueNodesMode ? shown(node) : node.getTitle();
+    return Object.fromEntries(swd.all().map(node => [node.type, title(node)]));
+}"""
 FAULTY = """() => swd.all()
     .filter(node => node.has_errors || !LiteGraph.registered_node_types[node.type]).map(node => node.type)"""
 # Left, upper, right and lower edge on the screen of a node with its title bar.

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from .marks import one_renderer, present_page
 from .page import VIEWPORT, ComfyPage
-from .workflows import BLUEPRINTS, one_renderer
+from .workflows import BLUEPRINTS
 
 SIZE = 256
 TEXT_TO_IMAGE = "SwD Text to Image (SD3.5)"
@@ -33,6 +34,7 @@ def place(page: ComfyPage, title: str) -> None:
     page.wait()
 
 
+@present_page
 @one_renderer
 @pytest.mark.parametrize("path", BLUEPRINTS, ids=lambda path: path.stem)
 def test_a_blueprint_is_found_and_placed_whole(page: ComfyPage, path: Path) -> None:
@@ -46,6 +48,7 @@ def test_a_blueprint_is_found_and_placed_whole(page: ComfyPage, path: Path) -> N
     assert "SWDSampler" in titles, "the nodes inside are there as well"
 
 
+@present_page
 def test_the_blueprint_makes_a_picture(page: ComfyPage) -> None:
     place(page, TEXT_TO_IMAGE)
     page.page.evaluate(SHOW, SIZE)

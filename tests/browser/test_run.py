@@ -13,8 +13,9 @@ from playwright.sync_api import expect
 from swd_dev.client import ComfyClient
 
 from .conftest import OpenPage, UpdateDocs
+from .marks import one_renderer, present_page
 from .page import ComfyPage
-from .workflows import APPS, MEDIUM, connections, node, one_renderer, read
+from .workflows import APPS, MEDIUM, connections, node, read
 
 SIZE = 256
 # The nodes that show a picture, and its size.
@@ -81,6 +82,7 @@ def test_a_picture_dropped_on_the_canvas_restores_its_workflow(
     assert entered(page) == values
 
 
+@present_page
 def test_a_wrong_schedule_shows_our_sentence_in_the_error_panel(page: ComfyPage) -> None:
     workflow = small(page)
     schedule = node(workflow, "SWDScaleSchedule")
@@ -96,6 +98,7 @@ def test_a_wrong_schedule_shows_our_sentence_in_the_error_panel(page: ComfyPage)
     page.screenshot("error panel")
 
 
+@present_page
 @one_renderer
 def test_the_app_shows_its_inputs_and_the_picture(new_page: OpenPage, renderer: str) -> None:
     (path,) = APPS

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from .marks import one_renderer, present_page
 from .page import ComfyPage
-from .workflows import APPS, MEDIUM, TEMPLATES, connections, node, one_renderer, read, unknown_slots
+from .workflows import APPS, MEDIUM, TEMPLATES, connections, node, read, unknown_slots
 
 
 @one_renderer
@@ -61,6 +62,7 @@ def workflow() -> dict[str, Any]:
     return read(MEDIUM)
 
 
+@present_page
 @one_renderer
 def test_a_missing_node_would_be_noticed(page: ComfyPage, workflow: dict[str, Any]) -> None:
     node(workflow, "SWDSampler")["type"] = "SWDNoSuchNode"
@@ -69,6 +71,7 @@ def test_a_missing_node_would_be_noticed(page: ComfyPage, workflow: dict[str, An
     assert "missing" in page.notice().lower()
 
 
+@present_page
 @one_renderer
 def test_a_missing_file_would_be_noticed(page: ComfyPage, workflow: dict[str, Any]) -> None:
     loader = node(workflow, "SWDLoraLoader")

@@ -9,13 +9,15 @@ import pytest
 from playwright.sync_api import expect
 
 from .conftest import OpenPage
+from .marks import one_renderer, present_page
 from .page import ComfyPage
-from .workflows import MEDIUM, PACK, one_renderer
+from .workflows import MEDIUM, PACK
 
 WITH_PICTURE = ("SWDSampler", "SWDScaleSchedule", "SWDSchedulePlot")
 CHINESE = re.compile("[\u4e00-\u9fff]")
 
 
+@present_page
 @one_renderer
 @pytest.mark.parametrize("kind", WITH_PICTURE)
 def test_the_help_page_opens_with_its_picture(page: ComfyPage, kind: str) -> None:
@@ -35,6 +37,7 @@ def test_the_help_page_opens_with_its_picture(page: ComfyPage, kind: str) -> Non
     page.screenshot(f"help of {kind}")
 
 
+@present_page
 def test_the_chinese_page_shows_our_titles(new_page: OpenPage, renderer: str) -> None:
     names = json.loads((PACK / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
     titles = {kind: entry["display_name"] for kind, entry in names.items()}
@@ -53,6 +56,7 @@ def test_the_chinese_page_shows_our_titles(new_page: OpenPage, renderer: str) ->
         assert not page.faults
 
 
+@present_page
 @one_renderer
 def test_the_search_knows_the_words_of_the_field(page: ComfyPage) -> None:
     dialog = page.search("few step")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .conftest import OpenPage
+from .marks import present_page
 from .page import ComfyPage
 
 
@@ -34,6 +35,7 @@ def change_all(page: ComfyPage, name: str, inputs: dict[str, Any]) -> dict[str, 
     return values
 
 
+@present_page
 def test_every_value_survives_saving_and_opening(
     page: ComfyPage, new_page: OpenPage, renderer: str, object_info: dict[str, Any]
 ) -> None:

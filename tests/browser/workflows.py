@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 Workflow = dict[str, Any]
 Connection = tuple[str, str, str, str]
 
@@ -17,9 +15,6 @@ APPS = sorted((PACK / "workflows").glob("*.app.json"))
 TEMPLATES = sorted(set((PACK / "workflows").glob("*.json")) - set(APPS))
 BLUEPRINTS = sorted((PACK / "subgraphs").glob("*.json"))
 MEDIUM = "SwD text to image - SD3.5 Medium, 6 steps"
-
-# For what does not depend on how nodes are drawn.
-one_renderer = pytest.mark.parametrize("renderer", ["classic"], indirect=True)
 
 
 def read(title: str) -> Workflow:
