@@ -73,6 +73,16 @@ def test_checkpointing_micro_batches_and_prompts_of_many_lengths_change_nothing(
         assert same(curve(make_trainer(network, **values), network, 4), expected, rel=1e-3)
 
 
+def test_bf16_is_near_and_the_lora_stays_in_32_bits() -> None:
+    plain, rounded = make_network()[1], make_network()[1]
+    rounded.precision = torch.bfloat16
+    expected = curve(make_trainer(plain), plain, 3)
+    found = curve(make_trainer(rounded, precision="bf16"), rounded, 3)
+    assert found != expected
+    assert same(found, expected, rel=0.1)
+    assert {parameter.dtype for parameter in rounded.adapters.parameters(STUDENT)} == {torch.float32}
+
+
 @pytest.mark.parametrize(
     "values", [{}, {"dmd": False, "gan": False}, {"gan": False, "ema": 0.9, "decay": "cosine", "warmup": 3}]
 )
