@@ -51,7 +51,7 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
 def loaders() -> Prompt:
     """Models with their LoRAs, and the text: the same nodes in every prompt, so that they stay in the cache."""
     prompt = {
-        "sd35_medium": node("CheckpointLoaderSimple", ckpt_name="sd3.5_medium.safetensors"),
+        "sd35_medium": node("CheckpointLoaderSimple", ckpt_name="sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors"),
         "sd35_large": node("CheckpointLoaderSimple", ckpt_name="sd3.5_large_fp8_scaled.safetensors"),
         "flux": node("UNETLoader", unet_name="flux1-dev.safetensors", weight_dtype="default"),
         "sdxl": node("SWDTinyCheckpoint", ckpt_name="sd_xl_base_1.0.safetensors"),
