@@ -20,7 +20,7 @@ from .testing import CHECKS, run_checks, wants_browser
 from .tiny_models import ensure_tiny_models
 from .versions import DEFAULT, VERSIONS
 
-BENCH = REPO / "tests" / "bench" / "bench.py"
+BENCH = REPO / "tests" / "bench" / "__main__.py"
 INTERRUPTED = 130
 DESCRIPTION = "Development host of the pack. The first call builds it (about 6 minutes and 7 GB)."
 
@@ -62,7 +62,7 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     test = command("test", "ruff, the type checker and pytest; other arguments go to pytest")
     test.add_argument("--only", choices=CHECKS, help="run one of the three")
     add_serve_options(command("serve", "run ComfyUI with the pack and the tiny models until Ctrl-C"))
-    command("bench", "run tests/bench/bench.py; other arguments go to it")
+    command("bench", "ratios of speed and memory as a table; other arguments go to tests/bench (--help lists them)")
     # Defaults go in by a namespace: a subcommand's own would replace what stands before it on the command line.
     defaults = argparse.Namespace(comfyui=None, comfyui_version=None, python=None, rebuild=False)
     options, extra = parser.parse_known_args(arguments, defaults)

@@ -135,7 +135,7 @@ def predict(family: str, model: nn.Module, timestep: float, x: Tensor, size: tup
 def sd3_velocity(model: nn.Module, x: Tensor, text: Text, timestep: float) -> Tensor:
     return model(
         hidden_states=x,
-        timestep=torch.full((len(x),), timestep) * 1000,
+        timestep=torch.full((len(x),), timestep, device=x.device) * 1000,
         encoder_hidden_states=text.tokens,
         pooled_projections=text.pooled,
     ).sample
@@ -143,16 +143,16 @@ def sd3_velocity(model: nn.Module, x: Tensor, text: Text, timestep: float) -> Te
 
 def flux_velocity(model: nn.Module, x: Tensor, text: Text, timestep: float) -> Tensor:
     height, width = x.shape[-2] // 2, x.shape[-1] // 2
-    rows = repeat(torch.arange(height), "h -> h w", w=width)
-    columns = repeat(torch.arange(width), "w -> h w", h=height)
+    rows = repeat(torch.arange(height, device=x.device), "h -> h w", w=width)
+    columns = repeat(torch.arange(width, device=x.device), "w -> h w", h=height)
     ids = rearrange(torch.stack([torch.zeros_like(rows), rows, columns], dim=-1), "h w c -> (h w) c").float()
     tokens = model(
         hidden_states=rearrange(x, "b c (h p) (w q) -> b (h w) (c p q)", p=2, q=2),
-        timestep=torch.full((len(x),), timestep),
-        guidance=torch.full((len(x),), GUIDANCE),
+        timestep=torch.full((len(x),), timestep, device=x.device),
+        guidance=torch.full((len(x),), GUIDANCE, device=x.device),
         encoder_hidden_states=text.tokens,
         pooled_projections=text.pooled,
-        txt_ids=torch.zeros(text.tokens.shape[1], 3),
+        txt_ids=torch.zeros(text.tokens.shape[1], 3, device=x.device),
         img_ids=ids,
     ).sample
     return rearrange(tokens, "b (h w) (c p q) -> b c (h p) (w q)", h=height, w=width, p=2, q=2)
@@ -170,10 +170,10 @@ def alpha_bar(timestep: float) -> float:
 
 def sdxl_epsilon(model: nn.Module, x: Tensor, text: Text, timestep: float, size: tuple[int, int]) -> Tensor:
     height, width = size
-    time_ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32).expand(len(x), -1)
+    time_ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32, device=x.device)
     return model(
         x,
-        torch.full((len(x),), ddpm_index(timestep)),
+        torch.full((len(x),), ddpm_index(timestep), device=x.device),
         encoder_hidden_states=text.tokens,
-        added_cond_kwargs={"text_embeds": text.pooled, "time_ids": time_ids},
+        added_cond_kwargs={"text_embeds": text.pooled, "time_ids": time_ids.expand(len(x), -1)},
     ).sample

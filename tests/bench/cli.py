@@ -1,0 +1,96 @@
+"""Command line of the bench: which figures, on what, and the table."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from swd_dev.tiny.comfyui import use_comfyui
+
+from bench.rows import HEADER, Row, markdown, missed
+
+PACK = Path(__file__).resolve().parents[2]
+# In this order: what is quick or matters most comes first, for a GPU that is there for a short time.
+FIGURES = ("overhead", "speedup", "stages", "authors", "memory", "growth", "peers", "imports", "lora")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="dev.py bench", description="Speed and memory as ratios.")
+    parser.add_argument("--only", action="append", choices=FIGURES, help="measure this figure; may be repeated")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--true-size", action="store_true", help="the real architectures, with random weights")
+    parser.add_argument("--side", type=int, help="side of the target in latent pixels (128 is 1024 px)")
+    parser.add_argument("--runs", type=int, default=7, help="counted rounds")
+    parser.add_argument("--preset", action="append", help="measure this preset; may be repeated")
+    parser.add_argument("--minutes", type=float, default=9.0, help="no case begins after this time")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch on a CPU")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table; 1 where a bar is missed."""
+    start = time.monotonic()
+    options = parse(arguments)
+    use_comfyui(Path(os.environ["COMFYUI_PATH"]), cpu=options.device == "cpu")
+    setting = _setting(options, start)
+    importlib.import_module("comfy.utils").set_progress_bar_enabled(False)
+    machine = importlib.import_module("bench.machine").facts(setting)
+    for name, text in machine.items():
+        print(f"{name}: {text}")
+    print(f"\n{HEADER}")
+    rows = measure(setting, options.only or FIGURES)
+    for case in setting.skipped:
+        print(f"no time left for {case}")
+    if options.json:
+        numbers = {"machine": machine, "rows": [row.as_json() for row in rows], "skipped": setting.skipped}
+        options.json.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    late = missed(rows)
+    print(f"\n{len(rows)} ratios, {len(late)} miss their bar; {time.monotonic() - start:.0f} s")
+    return 1 if late else 0
+
+
+def measure(setting: Any, figures: Sequence[str]) -> list[Row]:
+    """The rows of these figures, printed as they come. A figure that cannot run on this machine says why."""
+    rows: list[Row] = []
+    for name in figures:
+        for row in importlib.import_module(f"bench.figures.{name}").measure(setting):
+            print(markdown(row), flush=True)
+            rows.append(row)
+    return rows
+
+
+def _setting(options: argparse.Namespace, start: float) -> Any:
+    import torch
+
+    from bench.setting import PRESETS, Setting
+
+    torch.set_num_threads(options.threads)
+    wanted = options.preset or list(PRESETS)
+    return Setting(
+        device=torch.device(options.device),
+        true_size=options.true_size,
+        side=options.side,
+        runs=options.runs,
+        presets={name: PRESETS[name] for name in wanted},
+        swd=_load_pack(),
+        pack=PACK,
+        comfyui=Path(os.environ["COMFYUI_PATH"]),
+        tiny_models=Path(os.environ["SWD_TINY_MODELS"]),
+        until=start + options.minutes * 60,
+    )
+
+
+def _load_pack() -> dict[str, Any]:
+    import nodes as comfy_nodes
+
+    if not asyncio.run(comfy_nodes.load_custom_node(str(PACK))):
+        raise SystemExit("ComfyUI could not load the pack.")
+    return {name: node for name, node in comfy_nodes.NODE_CLASS_MAPPINGS.items() if "SWD" in name}

@@ -1,0 +1,1 @@
+"""One figure a file: `measure(setting)` yields its rows."""
