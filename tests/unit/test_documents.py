@@ -13,8 +13,8 @@ DOCUMENTS = ("CONTRIBUTING.md", "README.md", "example_client/README.md", ".githu
 NAMED = re.compile(r"`((?:\.?[\w.-]+/)+[\w.-]*|[\w.-]+\.(?:md|py|toml|json))`")
 LINKED = re.compile(r"\]\((?!https?://)([^)#]+)")
 MODULE = re.compile(r"-m (swd_\w+(?:\.\w+)*)")
-# Folders of ComfyUI and of the hub, and files that a user's own folder holds.
-ELSEWHERE = re.compile(r"models/|custom_nodes|yresearch/|OWNER/|adapter_(config|model)")
+# Folders of ComfyUI and of the hub, files that a user's own folder holds, and what a test run writes.
+ELSEWHERE = re.compile(r"models/|test-output/|custom_nodes|yresearch/|OWNER/|adapter_(config|model)")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
