@@ -21,7 +21,8 @@ from swd_dev.toy.model import load_teacher, save_teacher
 from swd_dev.toy.pictures import draw_batch, to_pictures
 from swd_dev.toy.sampling import sample_euler, velocity_of
 from swd_dev.toy.sheets import save_sheet
-from swd_dev.toy.teacher_set import make_teacher_set
+from swd_dev.toy.student import StudentData, begin, make_pairs, train_student
+from swd_dev.toy.teacher_set import load_teacher_set, make_teacher_set
 from swd_dev.toy.text import FULL, SHORT, Features
 from swd_dev.toy.training import Settings, TeacherTraining, run_training
 from swd_dev.toy.world import encode_captions
@@ -139,6 +140,20 @@ def dataset(run: Run) -> None:
     make_teacher_set(run.teacher_set, load_teacher(run.teacher), encode)
 
 
+def student(run: Run) -> None:
+    """Distil the student's LoRA from the teacher on its set, from the last checkpoint on."""
+    made = load_teacher_set(run.teacher_set)
+    autoencoder = load_autoencoder(run.vae)
+    begin(run.student, (run.teacher, run.teacher_set, run.vae))
+    data = StudentData(
+        make_pairs(run.student / "pairs.safetensors", made, autoencoder),
+        encode_captions(made.captions, run.folder, run.clip, tokens=SHORT),
+    )
+    shown = [caption.text for caption in split().held_out[:SHEET_CAPTIONS]]
+    features = encode_captions(shown, run.folder, run.clip)
+    train_student(run.student, load_teacher(run.teacher), data, autoencoder, features)
+
+
 def classifier(run: Run) -> None:
     """Train the judge."""
     if not run.classifier.is_file():
@@ -178,6 +193,7 @@ STEPS: dict[str, Callable[[Run], None]] = {
     "pictures": pictures,
     "teacher": teacher,
     "dataset": dataset,
+    "student": student,
     "classifier": classifier,
     "evaluate": evaluate,
     "export": export_files,
