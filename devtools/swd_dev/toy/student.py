@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from swd_dev.core import import_core
+from swd_dev.errors import DevError
 from swd_dev.toy.autoencoder import FACTOR, Autoencoder
 from swd_dev.toy.model import CONTEXT_WEIGHT, POOLED_WEIGHT, TIMESTEPS
 from swd_dev.toy.pictures import to_pictures
@@ -43,11 +44,11 @@ SHEET_EVERY = 250
 # Upstream's losses. The rest is for a small model: a rate far above upstream's 5e-6, and fewer updates of the
 # fake-score network, which here keeps up with the student as it is.
 SETTINGS: dict[str, Any] = {
-    "steps": 1000,
+    "steps": 600,
     "batch_size": 16,
-    "rank": 64,
-    "learning_rate": 5e-4,
-    "fake_learning_rate": 5e-4,
+    "rank": 32,
+    "learning_rate": 1e-3,
+    "fake_learning_rate": 1e-3,
     "beta2": 0.99,
     "warmup": 20,
     "decay": "cosine",
@@ -130,6 +131,8 @@ def _narrow(teacher: nn.Module, weight: str) -> None:
     parent, _, name = weight.removesuffix(".weight").rpartition(".")
     holder = teacher.get_submodule(parent)
     wide = getattr(holder, name)
+    if wide.weight[:, CLIP_L_WIDTH:].any():
+        raise DevError(f"{weight}: this teacher reads more than CLIP-L's features; the student's data holds no others.")
     narrow = nn.Linear(CLIP_L_WIDTH, wide.out_features)
     with torch.no_grad():
         narrow.weight.copy_(wide.weight[:, :CLIP_L_WIDTH])
