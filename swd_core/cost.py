@@ -7,14 +7,15 @@ from types import MappingProxyType
 
 from .family import FLUX_DEV, SD35_LARGE, SD35_MEDIUM, SDXL
 
-# TFLOP of one forward pass at batch 1 with n blocks of 2 x 2 latent pixels: a + b n + c n^2. Fitted to counts of the
-# exact architectures with the official text lengths at latents of 32 to 128 pixels; within 0.2 % of each count.
+# TFLOP of one forward pass at batch 1 with n blocks of 2 x 2 latent pixels: a + b n + c n^2, exact for what is counted:
+# matrix products, convolutions and attention of ComfyUI's models at their true sizes, with 77 + 512 tokens of text for
+# SD3.5, 512 for FLUX and 77 for SDXL (tests/host/test_bench.py).
 _TFLOP: Mapping[str, tuple[float, float, float]] = MappingProxyType(
     {
-        SD35_MEDIUM: (0.8407, 1.77647e-3, 2.27137e-7),
-        SD35_LARGE: (3.25437, 5.84040e-3, 3.67350e-7),
-        FLUX_DEV: (6.80876, 1.36296e-2, 7.00617e-7),
-        SDXL: (0.06182, 1.44413e-3, 4.67384e-8),
+        SD35_MEDIUM: (0.8355279, 1.7784177e-3, 2.27328e-7),
+        SD35_LARGE: (3.2598241, 5.8302239e-3, 3.69664e-7),
+        FLUX_DEV: (6.8130067, 1.36280801e-2, 7.00416e-7),
+        SDXL: (0.0525310, 1.45436672e-3, 4.48e-8),
     }
 )
 
