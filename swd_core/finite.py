@@ -1,6 +1,9 @@
-"""Looks for NaN and infinity in the latents of a run without making the device wait."""
+"""Looks for NaN and infinity without making the device wait."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,21 +13,21 @@ from .stages import Stage
 
 
 class FiniteWatch:
-    """Keeps one true or false for the clean latent of each stage on the device, to be read when the run is over.
+    """Keeps the extremes of the clean latent of each stage on the device, to be read when the run is over.
 
     Reading such a value makes Python wait for the device, so a check at every stage would cost the time in which
     Python prepares the next one.
     """
 
     def __init__(self) -> None:
-        self._finite: list[Tensor] = []
+        self._extremes: list[Tensor] = []
 
     def over(self, predict: Predict) -> Predict:
         """The same stages, watched."""
 
         def watched(stage: Stage, clean: Tensor | None, noise: Tensor) -> Tensor:
             x0 = predict(stage, clean, noise)
-            self._finite.append(torch.isfinite(x0).all())
+            self._extremes.append(_extremes(x0))
             return x0
 
         return watched
@@ -34,5 +37,19 @@ class FiniteWatch:
 
         Waits for the device once.
         """
-        sound: list[bool] = torch.stack(self._finite).tolist()
-        return None if all(sound) else sound.index(False)
+        found: list[list[float]] = torch.stack(self._extremes).tolist()
+        return next((stage for stage, ends in enumerate(found) if not all(map(math.isfinite, ends))), None)
+
+
+def read_extremes(values: Sequence[Tensor]) -> list[tuple[float, float]]:
+    """The smallest and the largest number of each tensor, NaN for both where it holds one.
+
+    Waits for the device once for all of them.
+    """
+    ends: list[list[float]] = torch.stack([_extremes(value).float() for value in values]).tolist()
+    return [(low, high) for low, high in ends]
+
+
+def _extremes(values: Tensor) -> Tensor:
+    # One pass without a copy of the tensor, and NaN wins over every number.
+    return torch.stack(torch.aminmax(values)) if values.numel() else values.new_zeros(2)

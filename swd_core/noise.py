@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from queue import SimpleQueue
+from threading import Thread
 
 import torch
 from torch import Tensor
 
 _SEEDS = 2**64
+# Numbers by which a picture's noise is known.
+_HEAD = 64
 
 
 class StageNoise:
@@ -19,9 +23,49 @@ class StageNoise:
     def __init__(self, seed: int, items: Iterable[int]) -> None:
         self._generators = [torch.Generator("cpu").manual_seed((seed + item) % _SEEDS) for item in items]
 
-    def draw(self, shape: Sequence[int]) -> Tensor:
-        """Noise [B, *shape] in float32 on the CPU; `shape` is that of one picture, [C, H, W] or [C, T, H, W]."""
-        return torch.stack([torch.randn(tuple(shape), generator=generator) for generator in self._generators])
+    def draw(self, shape: Sequence[int], pinned: bool = False) -> Tensor:
+        """Noise [B, *shape] in float32 on the CPU; `shape` is that of one picture, [C, H, W] or [C, T, H, W].
+
+        `pinned`: in memory from which a GPU copies without anyone waiting.
+        """
+        noise = _empty((len(self._generators), *shape), pinned)
+        for picture, generator in zip(noise, self._generators, strict=True):
+            torch.randn(tuple(shape), generator=generator, out=picture)
+        return noise
+
+
+def _empty(shape: Sequence[int], pinned: bool) -> Tensor:
+    try:
+        return torch.empty(tuple(shape), pin_memory=pinned)
+    except RuntimeError:
+        # Systems limit such memory. The copy is slower from any other, not different.
+        return torch.empty(tuple(shape))
+
+
+class NoiseAhead:
+    """The noise of all stages, drawn by a thread of its own while the first forward passes are under way.
+
+    The order of draws is that of the stages, so the numbers are those that `StageNoise` alone gives. The thread ends by
+    itself after the last draw, also when an interrupt means that nobody takes it.
+    """
+
+    def __init__(self, source: StageNoise, shapes: Sequence[Sequence[int]], pinned: bool = False) -> None:
+        self._drawn: SimpleQueue[Tensor | Exception] = SimpleQueue()
+        Thread(target=self._draw, args=(source, shapes, pinned), name="swd-noise", daemon=True).start()
+
+    def _draw(self, source: StageNoise, shapes: Sequence[Sequence[int]], pinned: bool) -> None:
+        try:
+            for shape in shapes:
+                self._drawn.put(source.draw(shape, pinned))
+        except Exception as error:
+            self._drawn.put(error)
+
+    def take(self) -> Tensor:
+        """The noise of the next stage, [B, *shape]. Raises what the drawing of it raised."""
+        drawn = self._drawn.get()
+        if isinstance(drawn, Exception):
+            raise drawn
+        return drawn
 
 
 def recover_items(noise: Tensor, seed: int, limit: int = 64) -> list[int]:
@@ -32,16 +76,30 @@ def recover_items(noise: Tensor, seed: int, limit: int = 64) -> list[int]:
     from `limit` on (ComfyUI's own nodes stay below).
     """
     positions = list(range(len(noise)))
-    if not noise.any():
-        return positions
     # One picture's first numbers tell it apart; the tolerance lets half precision through.
-    wanted = noise.flatten(1)[:, :64].float().cpu()
+    wanted = noise.flatten(1)[:, :_HEAD].float().cpu()
+    if not wanted.any():
+        return positions
     generator = torch.Generator("cpu").manual_seed(seed % _SEEDS)
     found: dict[int, int] = {}
     for item in range(limit):
-        drawn = torch.randn(noise.shape[1:], generator=generator).flatten()[:64]
+        if item > 0:
+            _skip_rest(noise[0].numel(), generator)
+        drawn = _head(noise[0].numel(), generator)
         for position in (wanted - drawn).abs().amax(dim=1).lt(0.02).nonzero().flatten().tolist():
             found.setdefault(position, item)
         if len(found) == len(wanted):
             return [found[position] for position in positions]
     return positions
+
+
+def _head(size: int, generator: torch.Generator) -> Tensor:
+    """The first numbers of a picture's draw of `size` numbers."""
+    # torch makes normal numbers in blocks of 16, so the head of a long draw does not depend on what follows.
+    return torch.randn(_HEAD if size >= 2 * _HEAD else size, generator=generator)[:_HEAD]
+
+
+def _skip_rest(size: int, generator: torch.Generator) -> None:
+    """Bring a generator from after `_head` to the next picture."""
+    if size >= 2 * _HEAD:
+        torch.randn(size - _HEAD, generator=generator)

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..finite import read_extremes
 from ..schedule import Schedule
 from ..stages import check_sigmas
 from .facts import read_facts
@@ -31,20 +31,25 @@ def check_numbers(**values: float) -> None:
             )
 
 
-def check_finite(values: Mapping[str, Tensor | None]) -> None:
-    """Refuse NaN and infinity in what comes into a run.
+def check_finite(values: Mapping[str, Tensor | None]) -> set[str]:
+    """Refuse NaN and infinity in what comes into a run; return the names of those that hold zeros alone.
+
+    Waits for the device once.
 
     Raises:
         InputError: names the first such value.
     """
-    for name, value in values.items():
-        if value is not None and not torch.isfinite(value).all():
+    given = {name: value for name, value in values.items() if value is not None}
+    extremes = dict(zip(given, read_extremes(list(given.values())), strict=True))
+    for name, ends in extremes.items():
+        if not all(map(math.isfinite, ends)):
             raise InputError(
                 f"{name} is not finite.",
                 found="NaN or infinity among its numbers",
                 allowed="finite numbers",
                 remedy="look at the node that it comes from; a sampler or VAE in float16 may have overflowed there.",
             )
+    return {name for name, ends in extremes.items() if ends == (0, 0)}
 
 
 def check_latent(latent: Mapping[str, Any], name: str) -> Tensor:

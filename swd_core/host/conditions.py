@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import comfy.samplers
+import torch
+from torch import Tensor
 
 Size = Sequence[int]
+Conditions = dict[str, list[dict[str, Any]]]
 
 
-def stage_conditions(guider: Any, stage: Size, target: Size, pixels_per_latent: int) -> dict[str, list[dict[str, Any]]]:
-    """Fresh, unprocessed copies of a guider's conditions for a stage.
+def texts_on(conditions: Conditions, device: torch.device) -> Conditions:
+    """The same conditions with the embeddings of the texts on a device.
+
+    Texts come on the CPU, and ComfyUI copies them at every forward pass: 10 MB for SD3.5, and from such memory the copy
+    waits for the pass before. Entries without one, and all that they hold besides, stay as they are.
+    """
+
+    def moved(entry: dict[str, Any]) -> dict[str, Any]:
+        text = entry.get("cross_attn")
+        return {**entry, "cross_attn": text.to(device)} if isinstance(text, Tensor) else entry
+
+    return {name: [moved(entry) for entry in entries] for name, entries in conditions.items()}
+
+
+def stage_conditions(
+    originals: Conditions, model_options: Mapping[str, Any], stage: Size, target: Size, pixels_per_latent: int
+) -> Conditions:
+    """Fresh, unprocessed copies of a guider's original conditions for a stage.
 
     `process_conds` binds conditions to one size (areas, masks, concat latents, size embeddings), so each stage needs
     copies that it has not touched. `stage` and `target`: (height, width) in latent pixels.
     """
     conditions = {
         name: [_for_stage(entry, stage, target, pixels_per_latent) for entry in entries]
-        for name, entries in guider.original_conds.items()
+        for name, entries in originals.items()
     }
     comfy.samplers.preprocess_conds_hooks(conditions)
-    comfy.samplers.filter_registered_hooks_on_conds(conditions, guider.model_options)
+    comfy.samplers.filter_registered_hooks_on_conds(conditions, model_options)
     return conditions
 
 

@@ -6,18 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import comfy.samplers
+import torch
 from torch import Tensor
 
-from ..noise import StageNoise
+from ..noise import NoiseAhead, StageNoise
 from ..resize import resize
 from ..stages import Stage
 from .caches import forget_steps
 from .compat import call_known, no_callback
-from .conditions import stage_conditions
+from .conditions import stage_conditions, texts_on
 from .faults import stage_error
-from .hooks import KeyframeStates, read_keyframes, write_keyframes
+from .hooks import KeyframeStates
 from .progress import announce
+from .stage_sampler import StageSampler
 
 Callback = Callable[..., None]
 
@@ -48,13 +49,20 @@ class Run:
     keyframes: KeyframeStates = field(default_factory=list)
     size: tuple[int, int] | None = None
 
+    def __post_init__(self) -> None:
+        picture = self.noise.shape[1:-2]
+        shapes = [(*picture, *stage.size) for stage in self.stages]
+        # Only from pinned memory is a copy to a GPU made without waiting for the stage before.
+        self.drawn = NoiseAhead(self.source, shapes, pinned=self.noise.device.type == "cuda")
+        self.conditions = texts_on(self.guider.original_conds, self.noise.device)
+
     @property
     def model_sampling(self) -> Any:
         return self.guider.inner_model.model_sampling
 
     def draw(self, stage: Stage) -> Tensor:
         """Fresh noise [B, C, [T,] h, w] for a stage, on the device."""
-        drawn = self.source.draw((*self.noise.shape[1:-2], *stage.size)).to(self.noise.device)
+        drawn = self.drawn.take().to(self.noise.device, non_blocking=True)
         # DisableNoise: the latent that came in carries its noise already.
         return drawn if self.has_noise or stage.index > 0 else drawn * 0
 
@@ -62,18 +70,20 @@ class Run:
         """One forward pass at a stage. See `swd_core.loop.Predict`."""
         announce(f"step {stage.index + 1} of {len(self.stages)} at {stage.width} x {stage.height}")
         target = tuple(self.noise.shape[-2:])
-        self.guider.conds = stage_conditions(self.guider, stage.size, target, self.pixels_per_latent)
+        self.guider.conds = stage_conditions(
+            self.conditions, self.guider.model_options, stage.size, target, self.pixels_per_latent
+        )
         if self.size not in (None, stage.size):
             forget_steps(self.guider.model_options)
         self.size = stage.size
-        forward = _Forward(self, stage, clean)
+        sampler = StageSampler(self, stage, clean)
         try:
             call_known(
                 self.guider.inner_sample,
                 noise,
-                noise * 0 if self.init is None else resize(self.init, stage.size, "area"),
+                self._latent(stage, noise),
                 noise.device,
-                comfy.samplers.KSAMPLER(forward),
+                sampler,
                 self.sigmas,
                 None if self.mask is None else resize(self.mask, stage.size, "area"),
                 self.callback or no_callback,
@@ -86,8 +96,15 @@ class Run:
             if told is None:
                 raise
             raise told from error
-        assert forward.x0 is not None
-        return forward.x0
+        assert sampler.x0 is not None
+        return sampler.x0
+
+    def _latent(self, stage: Stage, noise: Tensor) -> Tensor | None:
+        """What came in, at the size of a stage. `inner_sample` takes None for an empty latent; given zeros, it would
+        look for itself whether they are, and wait for the device. Only models that concatenate a latent need them."""
+        if self.init is not None:
+            return resize(self.init, stage.size, "area")
+        return torch.zeros_like(noise) if getattr(self.guider.inner_model, "concat_keys", True) else None
 
     def finish(self, x0: Tensor, last_sigma: float) -> Tensor:
         """The latent that the run ends with: x0, or x0 with noise again where the sigmas do not end in 0."""
@@ -97,40 +114,3 @@ class Run:
         noisy = self.model_sampling.noise_scaling(self.sigmas[-1], noise, x0)
         finished: Tensor = self.model_sampling.inverse_noise_scaling(self.sigmas[-1], noisy)
         return finished
-
-
-class _Forward:
-    """A sampler function of exactly one forward pass, for the KSAMPLER of a stage."""
-
-    def __init__(self, run: Run, stage: Stage, clean: Tensor | None) -> None:
-        self.run = run
-        self.stage = stage
-        self.clean = clean
-        self.x0: Tensor | None = None
-
-    def __call__(
-        self, model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], callback: Any, disable: bool
-    ) -> Tensor:
-        sigma = sigmas[self.stage.index]
-        # The model's noise is the stage's, unless a wrapper (FreeNoise of context windows) has rearranged it.
-        x = self._noised(x, sigma, model.noise)
-        conditions = self.run.guider.conds
-        if self.stage.index > 0:
-            write_keyframes(conditions, self.run.keyframes)
-        x0: Tensor = model(x, sigma * x.new_ones([x.shape[0]]), **extra_args)
-        self.run.keyframes = read_keyframes(conditions)
-        self.x0 = x0
-        callback({"i": self.stage.index, "denoised": x0, "x": x, "sigma": sigma, "sigma_hat": sigma})
-        return x0
-
-    def _noised(self, x: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
-        """The noisy latent of the stage, by the model's own forward process.
-
-        `x`: what KSAMPLER made of the latent that came in, which is what an img2img run starts from.
-        """
-        scaling = self.run.model_sampling.noise_scaling
-        if self.clean is not None:
-            x = scaling(sigma, noise, self.clean)
-        elif self.run.pure_start:
-            x = scaling(sigma, noise, noise * 0, True)
-        return x

@@ -49,18 +49,22 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
     ) -> Tensor:
         """Called by `CFGGuider.inner_sample`; all tensors at the target size, in the model's latent space."""
         check_run(model_wrap, self.schedule, noise, latent_image)
-        check_finite({"latent_image: it": latent_image, "latent_image: its mask": denoise_mask, "noise: it": noise})
+        empty = check_finite(
+            {"latent_image: it": latent_image, "latent_image: its mask": denoise_mask, "noise: it": noise}
+        )
         levels = read_sigmas(sigmas, model_wrap.inner_model.model_sampling)
         stages = plan_stages(self.schedule, levels, *noise.shape[-2:])
         seed = extra_args.get("seed") or 0
-        has_noise = bool(noise.any())
+        has_noise = "noise: it" not in empty
+        has_latent = latent_image is not None and "latent_image: it" not in empty
         run = Run(
             guider=model_wrap,
             stages=stages,
             sigmas=sigmas,
             callback=callback,
             noise=noise,
-            init=_unprocessed(model_wrap.inner_model, latent_image),
+            # As it was before `inner_sample` shifted and scaled it.
+            init=model_wrap.inner_model.process_latent_out(latent_image) if has_latent else None,
             mask=denoise_mask,
             seed=seed,
             source=StageNoise(seed, recover_items(noise, seed) if self.items is None else self.items),
@@ -77,14 +81,6 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
                 raise not_finite(model_wrap, stages[bad], stages[-1])
             log_run(self.schedule, stages, noise.shape[0], clock)
             return run.finish(x0, levels[-1])
-
-
-def _unprocessed(model: Any, latent: Tensor | None) -> Tensor | None:
-    """A latent as it was before `inner_sample` shifted and scaled it; None for an empty one."""
-    if latent is None or not latent.any():
-        return None
-    unprocessed: Tensor = model.process_latent_out(latent)
-    return unprocessed
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 import torch
 from reference import make_text
 from running import advanced, all_in_one, conditioning, empty_latent
-from torch.utils._python_dispatch import TorchDispatchMode
+from waits import Waits
 
 FAMILY, PRESET, SIZE = "sd35_large", "SD3.5 Large, 4 steps", (16, 24)
 SIDES = ("12 x 8", "16 x 10", "18 x 12", "24 x 16")
@@ -104,35 +103,36 @@ def test_a_latent_that_is_not_finite_is_named_before_the_model_runs(swd, load, p
         run(swd, model, positive, latent, 1, PRESET)
 
 
-class Waits(TorchDispatchMode):
-    """Notes where tensors are read by Python, which on a GPU waits for the device, and how often the model is done."""
-
-    def __init__(self, pack: Path) -> None:
-        super().__init__()
-        self.pack = str(pack)
-        self.forwards = 0
-        self.by_us: list[tuple[int, str]] = []
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function.__name__.split(".")[0] in ("_local_scalar_dense", "nonzero", "equal", "is_nonzero"):
-            # The torch frames between are this mode's own; who asked is the first frame outside.
-            asked = [f for f in traceback.extract_stack()[:-1] if "/torch/" not in f.filename][-1]
-            if asked.filename.startswith(f"{self.pack}/swd_core"):
-                self.by_us.append((self.forwards, asked.name))
-        return function(*args, **(kwargs or {}))
-
-
 def test_between_the_stages_this_pack_never_waits_for_the_device(swd, load, positive, pack: Path) -> None:
     model = load(FAMILY).clone()
-    with Waits(pack) as waits:
+    with Waits() as waits:
 
         def count(apply_model: Any, arguments: dict[str, Any]) -> torch.Tensor:
             out = apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
-            waits.forwards += 1
+            waits.pass_done()
             return out
 
         model.set_model_unet_function_wrapper(count)
         all_in_one(swd, model, positive, empty_latent(FAMILY, SIZE), 1, PRESET)
-    assert waits.forwards == 4
-    assert {name for forwards, name in waits.by_us if forwards == 0} >= {"check_finite", "sample"}, "it notices them"
-    assert not [entry for entry in waits.by_us if 0 < entry[0] < 4], waits.by_us
+    by_us = waits.by(pack / "swd_core")
+    assert waits.passes == 4
+    assert {name for forwards, name in by_us if forwards == 0} >= {"read_extremes", "read_sigmas"}, "it notices them"
+    assert not [entry for entry in by_us if 0 < entry[0] < 4], by_us
+
+
+def test_nor_does_comfyui_because_of_it(swd, load, positive) -> None:
+    """Whoever asks: from the end of one forward pass to the beginning of the next, no tensor is read."""
+    model, between = load(FAMILY).clone(), []
+    with Waits() as waits:
+
+        def count(apply_model: Any, arguments: dict[str, Any]) -> torch.Tensor:
+            between.extend(read for read in waits.reads if waits.passes > 0)
+            out = apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
+            waits.pass_done()
+            waits.reads.clear()
+            return out
+
+        model.set_model_unet_function_wrapper(count)
+        all_in_one(swd, model, positive, empty_latent(FAMILY, SIZE), 1, PRESET)
+    assert waits.passes == 4
+    assert between == []

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from swd_pack.swd_core.errors import InputError
 from swd_pack.swd_core.loop import sample_scalewise
-from swd_pack.swd_core.noise import StageNoise, recover_items
+from swd_pack.swd_core.noise import NoiseAhead, StageNoise, recover_items
 from swd_pack.swd_core.resize import METHODS, resize
 from swd_pack.swd_core.stages import Stage
 
@@ -26,6 +26,35 @@ def test_each_picture_draws_as_if_it_were_alone(seed: int, items: list[int]) -> 
         generator = torch.Generator("cpu").manual_seed((seed + item) % 2**64)
         assert torch.equal(first[position], torch.randn(4, 3, 5, generator=generator))
         assert torch.equal(second[position], torch.randn(4, 6, 10, generator=generator))
+
+
+@given(seed=st.integers(0, 2**64 - 1), pinned=st.booleans())
+def test_noise_drawn_ahead_is_that_of_the_rule(seed: int, pinned: bool) -> None:
+    """Also where a system has no pinned memory to give, as this one may."""
+    shapes = [(4, 3, 5), (4, 6, 10), (4, 2, 16, 24)]
+    ahead, source = NoiseAhead(StageNoise(seed, (0, 3)), shapes, pinned), StageNoise(seed, (0, 3))
+    for shape in shapes:
+        assert torch.equal(ahead.take(), source.draw(shape))
+
+
+def test_what_goes_wrong_while_noise_is_drawn_reaches_the_run() -> None:
+    with pytest.raises(RuntimeError, match="negative dimension"):
+        NoiseAhead(StageNoise(0, (0,)), [(4, -1, 5)]).take()
+
+
+@given(
+    seed=st.integers(0, 2**64 - 1),
+    items=st.lists(st.integers(0, 9), min_size=1, max_size=3),
+    height=st.integers(1, 13),
+    width=st.integers(1, 21),
+)
+def test_the_number_of_a_picture_is_known_by_the_beginning_of_its_noise(
+    seed: int, items: list[int], height: int, width: int
+) -> None:
+    """As ComfyUI draws it: one generator, picture after picture, of any number of values."""
+    generator = torch.Generator("cpu").manual_seed(seed)
+    pictures = [torch.randn(4, height, width, generator=generator) for _ in range(10)]
+    assert recover_items(torch.stack([pictures[item] for item in items]), seed) == items
 
 
 def test_noise_leaves_the_global_generator_alone() -> None:
