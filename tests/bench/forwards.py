@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,13 +67,32 @@ def bare(patcher: Any, calls: Sequence[Call]) -> Callable[[], None]:
     return job
 
 
-def without_forwards(patcher: Any) -> Any:
-    """A clone of the model whose forward passes cost next to nothing: what is left of a run is the rest of it."""
+class Elsewhere:
+    """Forward passes that another device would make: they take their time, and Python has none of the work.
 
-    def halve(apply_model: Any, arguments: dict[str, Any]) -> Tensor:
-        x: Tensor = arguments["input"]
-        return x * 0.5
+    What is left of a run is the time outside the model, as it is beside a GPU.
+    """
 
-    clone = patcher.clone()
-    clone.set_model_unet_function_wrapper(halve)
-    return clone
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.spent = 0.0
+
+    def on(self, patcher: Any) -> Any:
+        """A clone of the model whose forward passes are such."""
+
+        def wait(apply_model: Any, arguments: dict[str, Any]) -> Tensor:
+            start = time.perf_counter()
+            x: Tensor = arguments["input"]
+            result = x * 0.5
+            time.sleep(self.seconds)
+            self.spent += time.perf_counter() - start
+            return result
+
+        clone = patcher.clone()
+        clone.set_model_unet_function_wrapper(wait)
+        return clone
+
+    def take(self) -> float:
+        """The seconds of the passes since the last call."""
+        spent, self.spent = self.spent, 0.0
+        return spent

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from bench.forwards import bare, ready, record, without_forwards
+import torch
+import torch.nn.functional as F
+
+from bench.forwards import Elsewhere, bare, ready, record
 from bench.models import Model, model_of
 from bench.rows import Bar, Row
 from bench.runs import Plan, job_of, lcm_plan, swd_plan
@@ -13,6 +16,8 @@ from bench.timing import interleave, ratio, seconds
 
 OF_BARE = Bar(1.02)
 OF_LCM = Bar(1.0)
+# About what a small stage takes on a GPU.
+PASS_SECONDS = 0.01
 
 
 def measure(setting: Setting) -> Iterator[Row]:
@@ -53,13 +58,37 @@ def _of_bare(setting: Setting, model: Model, preset: str) -> Row:
 
 
 def _of_lcm(setting: Setting, model: Model, preset: str) -> Row:
-    """Time outside the forward passes, a step: these are left out, so that nothing hides the rest."""
+    """Time outside the forward passes, a step."""
     side = setting.target(128)
     plans = _plans(setting, model, preset)
-    empty = without_forwards(model.patcher)
-    jobs = {name: job_of(model, plan, side)(empty) for name, plan in plans.items()}
-    times = interleave(jobs, 4 * setting.runs, setting.device, warm_up=3)
-    milliseconds = {name: 1000 * seconds(times, name) / plan.steps for name, plan in plans.items()}
-    note = f"time outside the model a step, SwD / lcm, {side * 8} px"
-    figure = f"{preset}, {model.size}"
-    return Row("overhead", figure, ratio(times, "SwD", "lcm"), OF_LCM, note, details={"ms_a_step": milliseconds})
+    passes = Elsewhere(PASS_SECONDS)
+    waiting = passes.on(model.patcher)
+    inside: dict[str, list[float]] = {"": [], **{name: [] for name in plans}}
+    jobs = {name: job_of(model, plan, side)(waiting) for name, plan in plans.items()}
+    rounds = 4 * setting.runs
+    times = interleave(jobs, rounds, setting.device, warm_up=3, after=lambda name: inside[name].append(passes.take()))
+    left = {
+        name: [(whole - within) / plan.steps for whole, within in zip(times[name], inside[name], strict=True)]
+        for name, plan in plans.items()
+    }
+    resizing = _resize_seconds(setting, model, plans["SwD"], side) / plans["SwD"].steps
+    # The best of many: what a busy machine adds is not the pack's.
+    best = {name: min(values) for name, values in left.items()}
+    note = f"time outside the model a step, SwD / lcm, {side * 8} px, best of {rounds}; "
+    note += f"{100 * resizing / best['SwD']:.0f} % of it is the resize between steps"
+    details = {"ms_a_step": {name: 1000 * value for name, value in best.items()}, "resize_ms": 1000 * resizing}
+    return Row("overhead", f"{preset}, {model.size}", best["SwD"] / best["lcm"], OF_LCM, note, details=details)
+
+
+def _resize_seconds(setting: Setting, model: Model, plan: Plan, side: int) -> float:
+    """Seconds of torch's own bicubic between the stages of a run."""
+    sizes = plan.sampler.schedule.sizes(side, side)
+    latents = [torch.zeros(1, model.channels, *size, device=setting.device) for size in sizes]
+    pairs = [(latent, size) for latent, size in zip(latents, sizes[1:], strict=False) if latent.shape[-2:] != size]
+
+    def resize() -> None:
+        with torch.inference_mode():
+            for latent, size in pairs:
+                F.interpolate(latent, size=size, mode="bicubic")
+
+    return min(interleave({"resize": resize}, 4 * setting.runs, setting.device)["resize"])
