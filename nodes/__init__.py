@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from . import distill, latent, lora, plot, sampler, schedule
+from . import compile, distill, latent, lora, plot, sampler, schedule
 
-NODES = [*schedule.NODES, *sampler.NODES, *latent.NODES, *lora.NODES, *plot.NODES, *distill.NODES]
+NODES = [*schedule.NODES, *sampler.NODES, *latent.NODES, *lora.NODES, *plot.NODES, *distill.NODES, *compile.NODES]

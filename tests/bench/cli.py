@@ -18,7 +18,7 @@ from bench.rows import HEADER, Row, markdown, missed
 
 PACK = Path(__file__).resolve().parents[2]
 # In this order: what is quick or matters most comes first, for a GPU that is there for a short time.
-FIGURES = ("overhead", "speedup", "stages", "authors", "memory", "growth", "peers", "imports", "lora")
+FIGURES = ("overhead", "speedup", "stages", "authors", "memory", "growth", "peers", "imports", "lora", "compiled")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

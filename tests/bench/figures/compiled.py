@@ -1,0 +1,72 @@
+"""The compiled path: how much faster it is, what the first run costs, and after how many runs that is paid back."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from bench.device import synchronize
+from bench.figures.authors import authors_loop
+from bench.forwards import ready
+from bench.models import Model, model_of
+from bench.rows import Bar, Row
+from bench.runs import job_of, swd_plan
+from bench.setting import Setting
+from bench.timing import interleave, ratio, seconds
+from bench.twins import twin_of
+
+OF_AUTHORS = Bar(1.2, least=True)
+# One preset: compiling takes a minute a size, and a GPU may be there for ten.
+PRESET = "SD3.5 Medium, 4 steps"
+
+
+def measure(setting: Setting) -> Iterator[Row]:
+    """Time of SwD as it is, and of the diffusers loop / time of SwD compiled; with CUDA graphs and without."""
+    if setting.device.type == "cpu" and setting.backend == "inductor":
+        # Minutes a size on a CPU, and nothing to learn: launches cost nothing there.
+        return
+    if PRESET not in setting.presets or not setting.has_time(f"compiled, {PRESET}"):
+        return
+    with model_of(setting, setting.presets[PRESET], setting.size("tiny")) as model, ready(model.patcher):
+        for cuda_graphs in (False, True) if setting.device.type == "cuda" else (False,):
+            if setting.has_time(f"compiled, {PRESET}, CUDA graphs {cuda_graphs}"):
+                yield from _rows(setting, model, cuda_graphs)
+
+
+def _rows(setting: Setting, model: Model, cuda_graphs: bool) -> Iterator[Row]:
+    side = setting.target(16)
+    job = job_of(model, swd_plan(setting, model, PRESET), side)
+    compiled = _compile_stages(setting)(model.patcher, cuda_graphs, setting.backend)
+    jobs: dict[str, Callable[[], object]] = {
+        "SwD": job(model.patcher),
+        "compiled": job(compiled),
+        "diffusers": authors_loop(setting, model, twin_of(model), PRESET, side),
+    }
+    warm_up = _seconds(setting, jobs["compiled"])
+    times = interleave(jobs, setting.runs, setting.device)
+    gain = seconds(times, "SwD") - seconds(times, "compiled")
+    pays = f"pays after {math.ceil(warm_up / gain)} runs" if gain > 0 else "never pays"
+    case = f"{PRESET}, {model.size}" + (", CUDA graphs" if cuda_graphs else "")
+    details = {"first_run": warm_up, **{name: seconds(times, name) for name in jobs}}
+    note = f"SwD as it is / compiled; the first run took {warm_up / seconds(times, 'SwD'):.0f} runs' time, {pays}"
+    yield Row("compiled", case, ratio(times, "SwD", "compiled"), None, note, details=details)
+    bar = OF_AUTHORS if setting.counts else None
+    value = ratio(times, "diffusers", "compiled")
+    yield Row("compiled", case, value, bar, "diffusers loop / SwD compiled", details=details)
+
+
+def _compile_stages(setting: Setting) -> Callable[..., Any]:
+    """What the node SwD Compile calls; the node itself has no choice of backend."""
+    name = f"{setting.swd['SWDCompile'].__module__.rpartition('.nodes.')[0]}.swd_core.host.compiled"
+    function: Callable[..., Any] = importlib.import_module(name).compile_stages
+    return function
+
+
+def _seconds(setting: Setting, job: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    job()
+    synchronize(setting.device)
+    return time.perf_counter() - start
