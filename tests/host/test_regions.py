@@ -10,7 +10,7 @@ import torch
 from comfy_extras.nodes_mask import SolidMask
 from reference import make_text, stage_sizes
 from running import all_in_one, conditioning, empty_latent, relative_error, schedule_of
-from swd_pack.swd_core.host.conditions import stage_conditions
+from swd_pack.swd_core.host.conditions import stage_conditions, texts_on
 from torch import Tensor
 
 from nodes import (
@@ -162,14 +162,27 @@ def test_a_mask_node_of_comfyui_works_as_a_region(swd, load) -> None:
     assert relative_error(result, all_in_one(swd, load(FAMILY), text(0), latent, 4, PRESET)["samples"]) <= 1e-6
 
 
+def test_only_the_embeddings_of_texts_go_to_the_device_and_the_prompts_stay_as_they_are() -> None:
+    """A meta device stands for one that is not the CPU: what is on it can be told without one."""
+    tokens, pooled, mask = torch.zeros(1, 3, 4), torch.zeros(1, 4), torch.ones(1, 8, 8)
+    texts = {"positive": [{"cross_attn": tokens, "pooled_output": pooled, "mask": mask}, {"cross_attn": None}, {}]}
+    moved = texts_on(texts, torch.device("meta"))
+    first, second, third = moved["positive"]
+    assert first["cross_attn"].device.type == "meta"
+    # ComfyUI joins the pooled vector of SDXL with numbers that are on the CPU.
+    assert first["pooled_output"] is pooled
+    assert first["mask"] is mask
+    assert (second, third) == ({"cross_attn": None}, {})
+    assert texts["positive"][0]["cross_attn"] is tokens
+
+
 def test_gligen_boxes_are_the_same_part_of_the_picture_at_every_stage(load) -> None:
     """ComfyUI divides a box by the size of the latent, so a box of the target has to shrink with the stage."""
     box = ("text", 16, 12, 8, 24)
     entry = {"gligen": ("position", "model", [box])}
-    guider = comfy.samplers.CFGGuider(load(FAMILY))
-    guider.original_conds = {"positive": [entry]}
+    options = comfy.samplers.CFGGuider(load(FAMILY)).model_options
     for height, width in SIZES:
-        conditions = stage_conditions(guider, (height, width), SIZE, 8)
+        conditions = stage_conditions({"positive": [entry]}, options, (height, width), SIZE, 8)
         kind, model, ((text_of_box, *numbers),) = conditions["positive"][0]["gligen"]
         assert (kind, model, text_of_box) == ("position", "model", "text")
         wanted = (16 * height / SIZE[0], 12 * width / SIZE[1], 8 * height / SIZE[0], 24 * width / SIZE[1])
