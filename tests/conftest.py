@@ -42,6 +42,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-frozen", action="store_true", help=text)
     text = "write the pictures of the README to docs/ anew, from the browser"
     parser.addoption("--update-docs", action="store_true", help=text)
+    text = "write tests/fixtures/workflows/<version> for a version that has none, from the browser"
+    parser.addoption("--update-released", action="store_true", help=text)
+    parser.addoption("--update-golden", action="store_true", help="write tests/fixtures/golden.safetensors anew")
     parser.addoption("--fuzz-seconds", type=float, default=10.0, help="how long LoRA files are mutated")
 
 
