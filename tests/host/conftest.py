@@ -19,6 +19,7 @@ use_comfyui(Path(os.environ["COMFYUI_PATH"]))
 
 import folder_paths  # noqa: E402
 import torch  # noqa: E402
+from serving import serve  # noqa: E402
 from stepwise import load_vae  # noqa: E402
 from swd_dev.tiny.loading import load_model  # noqa: E402
 from swd_dev.tiny.models import make_model, make_peft_model  # noqa: E402
@@ -70,6 +71,13 @@ def server(pack: Path, comfyui: Path, tiny_models: Path) -> Iterator[ComfyServer
         picture = Image.effect_noise((256, 192), 60).convert("RGBA")
         picture.putalpha(Image.linear_gradient("L").rotate(90).resize((256, 192)).point(lambda v: 255 * (v < 128)))
         picture.save(running.base_directory / "input" / "example.png")
+        yield running
+
+
+@pytest.fixture(scope="session")
+def fault_server(comfyui: Path, tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    """A server for faults and load, with the nodes of `fault_nodes`; one a session."""
+    with serve(comfyui, tiny_models, tmp_path_factory.mktemp("faults")) as running:
         yield running
 
 

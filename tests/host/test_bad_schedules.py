@@ -118,7 +118,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-@pytest.mark.parametrize("size", [(16, 16), (1, 1), (3, 5)], ids=str)
+@pytest.mark.parametrize("size", [(8, 8), (1, 1), (3, 5)], ids=str)
 def test_an_odd_schedule_that_is_right(swd, load, name: str, size: tuple[int, int]) -> None:
     """Also for a target that is smaller than the patch of the model."""
     lists, count = ODD[name]

@@ -24,7 +24,7 @@ from swd_dev.tiny.families import FAMILIES, load_family, make_conditioning
 from swd_pack.swd_core.presets import PRESETS
 
 FILE = Path(__file__).resolve().parents[1] / "fixtures" / "golden.safetensors"
-# Measured: at most 4e-7 between the five versions of ComfyUI and between one thread and two.
+# Measured: at most 5e-7 between the five versions of ComfyUI and between one thread and two.
 BAR = 1e-5
 # The same weights, whatever the processor that made them; another generator would be far off.
 WEIGHTS_BAR = 1e-5
@@ -98,8 +98,11 @@ def test_written_anew_where_that_is_asked_for(swd, model_of: Model, request: pyt
     assert FILE.stat().st_size < 200_000
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+@pytest.mark.parametrize(
+    ("run", "threads"),
+    [(run, 1) for run in RUNS] + [(run, 2) for run in RUNS if run.lora is not None],
+    ids=lambda value: getattr(value, "name", f"{value} threads"),
+)
 def test_as_it_was(swd, model_of: Model, figure, run: Golden, threads: int) -> None:
     with safe_open(FILE, framework="pt") as file:
         golden, prints = file.get_tensor(run.name), json.loads(file.metadata()["weights"])

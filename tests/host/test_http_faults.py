@@ -6,12 +6,11 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from serving import run_latent, serve, small_prompt
+from serving import run_latent, small_prompt
 from swd_dev.client import ComfyClient
 from swd_dev.errors import DevError
 from swd_dev.server import ComfyServer
@@ -20,9 +19,8 @@ EMPTY_QUEUE: dict[str, list[Any]] = {"queue_running": [], "queue_pending": []}
 
 
 @pytest.fixture(scope="module")
-def server(comfyui: Path, tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
-    with serve(comfyui, tiny_models, tmp_path_factory.mktemp("faults")) as running:
-        yield running
+def server(fault_server: ComfyServer) -> ComfyServer:
+    return fault_server
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,7 @@ def places(model: Any, keys: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("family", LORAS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=12)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8)
 @given(data=st.data())
 def test_every_layer_keeps_its_place_in_any_spelling_and_order(load, published, family: str, data) -> None:
     keys = [key for key in published(family).tensors if ".lora_A." in key]
@@ -91,7 +91,7 @@ def test_every_layer_keeps_its_place_in_any_spelling_and_order(load, published, 
 
 
 @pytest.mark.parametrize("family", LORAS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=4)
 @given(alpha=st.floats(0.01, 1000))
 def test_the_saved_form_has_the_same_places_and_factors(load, published, family: str, alpha: float) -> None:
     lora = published(family)
@@ -109,6 +109,7 @@ def test_the_saved_form_has_the_same_places_and_factors(load, published, family:
         torch.testing.assert_close(float(own_alpha) / len(down) * up.double(), expected, rtol=1e-7, atol=0)
 
 
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**63 - 1),
     items=st.lists(st.integers(0, 40), min_size=1, max_size=5),

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from comfy_api.latest import ComfyExtension, io
 
+SLOW_SECONDS = 0.4
 OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 2.00 GiB."
 
 
 class SWDTestFault(io.ComfyNode):
-    """`kind`: out of memory, NaN, or slow (a second for each forward pass). `width`: of the latent where it happens."""
+    """`kind`: out of memory, NaN, or slow (every forward pass). `width`: of the latent where it happens."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -34,7 +35,7 @@ class SWDTestFault(io.ComfyNode):
             if hit and kind == "out of memory":
                 raise torch.OutOfMemoryError(OUT_OF_MEMORY)
             if kind == "slow":
-                time.sleep(1.0)
+                time.sleep(SLOW_SECONDS)
             out: torch.Tensor = apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
             if hit and kind == "NaN":
                 out[0, 0, 0, 0] = float("nan")
