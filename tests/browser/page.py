@@ -13,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
 from swd_dev.server import ComfyServer
 
+from . import scripts
 from .console import is_fault
 
 Workflow = dict[str, Any]
@@ -23,8 +24,6 @@ VIEWPORT = {"width": 1600, "height": 900}
 READY_SECONDS = 120
 WAIT_SECONDS = 20
 RUN_SECONDS = 120
-# After a workflow is loaded the front end looks for missing files and nodes, and draws; then it is idle.
-SETTLED = "ms => new Promise(done => setTimeout(() => requestIdleCallback(done, {timeout: 10000}), ms))"
 SETTLE_MS = 500
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
@@ -33,52 +32,6 @@ SETTINGS = {
     # Text is drawn at every zoom, for the screenshots.
     "LiteGraph.Canvas.MinFontSizeForLOD": 0,
 }
-READY = """() => !!(window.app?.extensionManager && app.vueAppReady && app.isGraphReady !== false
-    && LiteGraph.registered_node_types['SWDSampler'] && app.graph._nodes.length)"""
-HELPERS = """() => {
-    const all = graph => graph._nodes.flatMap(node => [node, ...(node.subgraph ? all(node.subgraph) : [])]);
-    window.swd = {
-        ended: [],
-        all: () => all(app.graph),
-        node: type => all(app.graph).find(node => node.type === type),
-    };
-    for (const kind of ['execution_success', 'execution_error', 'execution_interrupted'])
-        app.api.addEventListener(kind, () => window.swd.ended.push(kind));
-}"""
-ADD = """([type, at]) => {
-    const node = LiteGraph.createNode(type);
-    node.pos = at;
-    app.graph.add(node);
-}"""
-SET_VALUES = """([type, values]) => {
-    for (const widget of swd.node(type).widgets)
-        if (widget.name in values) {
-            widget.value = values[widget.name];
-            widget.callback?.(widget.value);
-        }
-}"""
-VALUES = """() => Object.fromEntries(swd.all().map(node => [
-    `${node.id} ${node.type}`, Object.fromEntries((node.widgets ?? []).map(widget => [widget.name, widget.value]))]))"""
-TITLES = """() => {
-    const shown = node => document.querySelector(`[data-node-id="${node.id}"] [data-testid="node-title"]`)?.innerText;
-    const title = node => LiteGraph.vueNodesMode ? shown(node) : node.getTitle();
-    return Object.fromEntries(swd.all().map(node => [node.type, title(node)]));
-}"""
-FAULTY = """() => swd.all()
-    .filter(node => node.has_errors || !LiteGraph.registered_node_types[node.type]).map(node => node.type)"""
-# Left, upper, right and lower edge on the screen of a node with its title bar.
-BOX = """type => {
-    const node = swd.node(type), {scale, offset} = app.canvas.ds, canvas = app.canvas.canvas.getBoundingClientRect();
-    const x = canvas.x + (node.pos[0] + offset[0]) * scale, y = canvas.y + (node.pos[1] + offset[1]) * scale;
-    return [x, y - LiteGraph.NODE_TITLE_HEIGHT * scale, x + node.size[0] * scale, y + node.size[1] * scale];
-}"""
-# The sizes of the loaded pictures of a node: those the canvas draws, and those of the page.
-PICTURES = """type => {
-    const node = swd.node(type);
-    const shown = [...document.querySelectorAll(`[data-node-id="${node.id}"] img`)];
-    const pictures = LiteGraph.vueNodesMode ? shown : node.imgs ?? [];
-    return pictures.filter(picture => picture.complete).map(picture => [picture.naturalWidth, picture.naturalHeight]);
-}"""
 
 
 class ComfyPage:
@@ -103,12 +56,12 @@ class ComfyPage:
     def open(self) -> None:
         """Open ComfyUI and wait until its first workflow is there."""
         self.page.goto(self.url)
-        self.page.wait_for_function(READY, timeout=READY_SECONDS * 1000)
-        self.page.evaluate(HELPERS)
+        self.page.wait_for_function(scripts.READY, timeout=READY_SECONDS * 1000)
+        self.page.evaluate(scripts.HELPERS)
 
     def wait(self, milliseconds: int = SETTLE_MS) -> None:
         """Wait until the front end has had this time and has nothing to do."""
-        self.page.evaluate(SETTLED, milliseconds)
+        self.page.evaluate(scripts.SETTLED, milliseconds)
 
     def reset(self) -> None:
         """Put away what an earlier test left: dialogs, panels, notices, the workflow and the list of faults."""
@@ -166,12 +119,12 @@ class ComfyPage:
 
     def values(self) -> dict[str, dict[str, Any]]:
         """The value of every widget, by `id type` of the node and name of the widget."""
-        values: dict[str, dict[str, Any]] = self.page.evaluate(VALUES)
+        values: dict[str, dict[str, Any]] = self.page.evaluate(scripts.VALUES)
         return values
 
     def titles(self) -> dict[str, str]:
         """The title that each type of node shows."""
-        titles: dict[str, str] = self.page.evaluate(TITLES)
+        titles: dict[str, str] = self.page.evaluate(scripts.TITLES)
         return titles
 
     def widgets(self, node_type: str) -> dict[str, Any]:
@@ -180,15 +133,15 @@ class ComfyPage:
 
     def add(self, node_type: str, at: tuple[int, int]) -> None:
         """Add a node of a type at a place of the canvas."""
-        self.page.evaluate(ADD, [node_type, at])
+        self.page.evaluate(scripts.ADD, [node_type, at])
 
     def set(self, node_type: str, **values: Any) -> None:
         """Set widgets of the first node of a type."""
-        self.page.evaluate(SET_VALUES, [node_type, values])
+        self.page.evaluate(scripts.SET_VALUES, [node_type, values])
 
     def faulty_nodes(self) -> list[str]:
         """The types of the nodes that the front end does not know or marks as wrong."""
-        types: list[str] = self.page.evaluate(FAULTY)
+        types: list[str] = self.page.evaluate(scripts.FAULTY)
         return types
 
     def notice(self) -> str:
@@ -210,7 +163,7 @@ class ComfyPage:
 
     def wait_for_picture(self, node_type: str, size: list[int]) -> None:
         """Wait until a node shows one picture and it has this width and height."""
-        shows = f"([type, size]) => JSON.stringify(({PICTURES})(type)) === JSON.stringify([size])"
+        shows = f"([type, size]) => JSON.stringify(({scripts.PICTURES})(type)) === JSON.stringify([size])"
         self.page.wait_for_function(shows, arg=[node_type, size])
 
     def output(self, node_type: str) -> dict[str, str]:
@@ -235,7 +188,7 @@ class ComfyPage:
 
     def box(self, node_type: str) -> tuple[int, int, int, int]:
         """Left, upper, right and lower edge of a node on the screen."""
-        edges: list[float] = self.page.evaluate(BOX, node_type)
+        edges: list[float] = self.page.evaluate(scripts.BOX, node_type)
         left, upper, right, lower = map(round, edges)
         return left, upper, right, lower
 
