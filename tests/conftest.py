@@ -17,6 +17,7 @@ from hypothesis import settings
 
 # The same examples in every run. `--hypothesis-profile explore` looks further, with new ones each time.
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=150)
+settings.register_profile("quick", deadline=None, derandomize=True, max_examples=25)
 settings.register_profile("explore", deadline=None, max_examples=5000, print_blob=True)
 settings.load_profile("repeatable")
 

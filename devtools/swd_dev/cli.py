@@ -51,7 +51,7 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     common.add_argument("--python", metavar="PATH", help="run the ComfyUI server with this Python")
     common.add_argument("--rebuild", action="store_true", help="make the cached host and the tiny models anew")
     parser = argparse.ArgumentParser(prog="dev.py", description=DESCRIPTION, parents=[common], allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | test | serve | bench")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | test | serve | bench | mutate")
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
@@ -63,6 +63,7 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     test.add_argument("--only", choices=CHECKS, help="run one of the three")
     add_serve_options(command("serve", "run ComfyUI with the pack and the tiny models until Ctrl-C"))
     command("bench", "ratios of speed and memory as a table; other arguments go to tests/bench (--help lists them)")
+    command("mutate", "faults put into the core one by one, and whether the unit tests notice; arguments go to it")
     # Defaults go in by a namespace: a subcommand's own would replace what stands before it on the command line.
     defaults = argparse.Namespace(comfyui=None, comfyui_version=None, python=None, rebuild=False)
     options, extra = parser.parse_known_args(arguments, defaults)
@@ -139,9 +140,15 @@ def _bench(host: Host, settings: Settings, options: argparse.Namespace, extra: l
     return run_child([host.python, BENCH, *extra], _env(host, _with_tiny(host, settings, options)))
 
 
+def _mutate(host: Host, settings: Settings, options: argparse.Namespace, extra: list[str]) -> int:
+    env = {**_env(host, _with_tiny(host, settings, options)), "PYTHONSAFEPATH": "1"}
+    return run_child([host.python, "-m", "swd_dev.mutation", *extra], env)
+
+
 COMMANDS: dict[str, Callable[[Host, Settings, argparse.Namespace, list[str]], int]] = {
     "demo": _demo,
     "test": _test,
     "serve": _serve,
     "bench": _bench,
+    "mutate": _mutate,
 }

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import random
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from peft import LoraConfig
 from peft.utils.other import get_pattern_key
 from safetensors.torch import save_file
@@ -147,6 +150,20 @@ def test_patterns_match_as_peft_matches_them() -> None:
     ):
         expected = patterns.get(get_pattern_key(patterns, module), LoraConfig(lora_alpha=1).lora_alpha)
         assert scale.of(module, 1) == expected, module
+
+
+MODULES = st.lists(st.sampled_from(["a", "b", "to_q", "to_k", "ff", "net", "0", "2", "12"]), min_size=1, max_size=5)
+
+
+@given(module=MODULES, names=st.lists(MODULES, min_size=1, max_size=4), seed=st.integers(0, 99))
+def test_patterns_choose_what_peft_chooses(module: list[str], names: list[list[str]], seed: int) -> None:
+    chance = random.Random(seed)
+    patterns = {chance.choice(["", "^", r".*\."]) + chance.choice([".", r"\."]).join(name): float(i + 1)
+                for i, name in enumerate(names)}  # fmt: skip
+    scale = adapter_scale(lora_file({"lora_alpha": 99, "r": 1, "alpha_pattern": patterns}))
+    assert scale is not None
+    layer = ".".join(module)
+    assert scale.of(layer, 1) == patterns.get(get_pattern_key(patterns, layer), 99)
 
 
 def test_the_scale_may_come_from_metadata() -> None:

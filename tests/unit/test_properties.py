@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import random
 import string
 
 import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from peft.utils.other import get_pattern_key
 from swd_pack.swd_core.errors import InputError
 from swd_pack.swd_core.family import ModelFacts
 from swd_pack.swd_core.lora.file import LoraFile
@@ -154,20 +152,6 @@ def test_picture_k_is_the_single_picture_with_seed_plus_k_also_around_the_end_of
 ) -> None:
     one, other = StageNoise(seed + turns * 2**64, [shift]), StageNoise((seed + shift) % 2**64, [0])
     assert torch.equal(one.draw((4, 3, 3)), other.draw((4, 3, 3)))
-
-
-MODULES = st.lists(st.sampled_from(["a", "b", "to_q", "to_k", "ff", "net", "0", "2", "12"]), min_size=1, max_size=5)
-
-
-@given(module=MODULES, names=st.lists(MODULES, min_size=1, max_size=4), seed=st.integers(0, 99))
-def test_patterns_choose_what_peft_chooses(module: list[str], names: list[list[str]], seed: int) -> None:
-    chance = random.Random(seed)
-    patterns = {chance.choice(["", "^", r".*\."]) + chance.choice([".", r"\."]).join(name): float(i + 1)
-                for i, name in enumerate(names)}  # fmt: skip
-    scale = adapter_scale(LoraFile("file", {}, {}, {"lora_alpha": 99, "r": 1, "alpha_pattern": patterns}))
-    assert scale is not None
-    layer = ".".join(module)
-    assert scale.of(layer, 1) == patterns.get(get_pattern_key(patterns, layer), 99)
 
 
 @given(st.text(alphabet=string.printable, max_size=30))
