@@ -65,7 +65,11 @@ class ComfyClient:
         body: dict[str, Any] = {"prompt": prompt, "client_id": self.client_id}
         if workflow is not None:
             body["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
-        return str(json.loads(self.request("/prompt", body))["prompt_id"])
+        answer = json.loads(self.request("/prompt", body))
+        if answer.get("node_errors"):
+            # ComfyUI runs the outputs that it found valid, which is less than was asked for.
+            raise DevError("ComfyUI took only a part of the prompt:\n" + "\n".join(_faulty_inputs(answer)))
+        return str(answer["prompt_id"])
 
     def interrupt(self) -> None:
         """Stop the run that is under way."""
@@ -152,13 +156,20 @@ def _error_text(event: Event) -> str:
     return f"{data.get('node_type')} (node {data.get('node_id')}): {str(data.get('exception_message')).strip()}"
 
 
+def _faulty_inputs(answer: dict[str, Any]) -> list[str]:
+    return [
+        f"{report['class_type']} (node {node}): {error['message']}: {error['details']}"
+        for node, report in (answer.get("node_errors") or {}).items()
+        for error in report["errors"]
+    ]
+
+
 def _refusal(body: bytes) -> str:
     """Turn the answer to a rejected prompt into text: the error, and each input at fault."""
     try:
         answer = json.loads(body)
         lines = [f"{answer['error']['message']} {answer['error'].get('details', '')}".strip()]
-        for node, report in (answer.get("node_errors") or {}).items():
-            lines += [f"{report['class_type']} (node {node}): {e['message']}: {e['details']}" for e in report["errors"]]
+        lines += _faulty_inputs(answer)
     except (ValueError, KeyError, TypeError):
         return body.decode(errors="replace")[:500] or "no reason given"
     return "\n".join(lines)

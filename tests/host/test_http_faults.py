@@ -150,3 +150,11 @@ def test_many_wrong_prompts_in_a_row_leave_the_queue_empty(client: ComfyClient) 
     while json.loads(client.request("/queue")) != EMPTY_QUEUE:
         assert time.monotonic() < deadline, client.request("/queue")
         time.sleep(0.05)
+
+
+def test_a_prompt_that_is_valid_in_part_is_told(client: ComfyClient) -> None:
+    """ComfyUI answers 200 and runs the outputs that it found valid."""
+    prompt = small_prompt("flux", ("1, 2", "1, 0.5"), seed=6, prefix="part")
+    prompt["wrong"] = {"class_type": "SaveLatent", "inputs": {"samples": ["sampler", 0], "filename_prefix": ["gone", 0]}}
+    with pytest.raises(DevError, match=r"only a part of the prompt:\nSaveLatent \(node wrong\)"):
+        client.run(prompt)
