@@ -98,7 +98,8 @@ class WebSocket:
         head, _, self._received = self._received.partition(b"\r\n\r\n")
         status, *fields = head.decode("latin-1").split("\r\n")
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in fields)}
-        accept = base64.b64encode(hashlib.sha1((key + MAGIC).encode()).digest()).decode()
+        digest = hashlib.sha1((key + MAGIC).encode(), usedforsecurity=False).digest()
+        accept = base64.b64encode(digest).decode()
         if status.split(" ")[1:2] != ["101"]:
             raise ConnectionBroken(f"the server answered {status!r} and not 101")
         if headers.get("upgrade", "").lower() != "websocket" or headers.get("sec-websocket-accept") != accept:

@@ -24,8 +24,8 @@ from bench.twins import twin_of
 from swd_pack.swd_core.cost import step_cost
 
 SIDES = (32, 48, 64, 80, 96, 128)
-# TFLOP of a forward pass at batch 1 and the official text lengths, as they were counted for issue 5 (which has 13.54 and
-# 74.39 for two of them: torch counts 13.5345 and 74.3847).
+# TFLOP of a forward pass at batch 1 and the official text lengths, as they were counted for issue 5. That one has 13.54
+# and 74.39 for two of them, where torch counts 13.5345 and 74.3847.
 COUNTED = {
     "sd35_medium": (1.31, 1.94, 2.90, 4.26, 6.14, 11.93),
     "sd35_large": (None, None, 9.62, 13.53, 18.66, 33.34),

@@ -62,3 +62,12 @@ def test_the_weekly_run_takes_every_version_of_the_host() -> None:
     text = (FOLDER / "tests.yml").read_text(encoding="utf-8")
     lists = [json.loads(found) for found in re.findall(r"'(\[.*?\])'", text)]
     assert max(lists, key=len) == list(VERSIONS)
+
+
+def test_the_audit_reads_the_list_of_all_packages() -> None:
+    """Strict, as a package that cannot be looked up would else count as sound."""
+    jobs = yaml.safe_load((FOLDER / "tests.yml").read_text(encoding="utf-8"))["jobs"]
+    command = jobs["audit"]["steps"][-1]["run"]
+    assert "--strict" in command
+    assert (FORGE.parent / command.split("--requirement ")[1]).is_file()
+    assert command in (FORGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 PACK = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("CONTRIBUTING.md", "README.md", "example_client/README.md", ".github/pull_request_template.md")
+DOCUMENTS = (
+    "CONTRIBUTING.md", "README.md", "SECURITY.md", "example_client/README.md", ".github/pull_request_template.md",
+)  # fmt: skip
 # A path below the root, or a file of the root: the documents write them as code.
 NAMED = re.compile(r"`((?:\.?[\w.-]+/)+[\w.-]*|[\w.-]+\.(?:md|py|toml|json))`")
 LINKED = re.compile(r"\]\((?!https?://)([^)#]+)")
