@@ -16,6 +16,9 @@ CHECKS = ("ruff", "types", "pytest")
 PACK_NAME = "swd_pack"
 PACK_PARTS = ("__init__.py", "nodes", "swd_core")
 BROWSER_TESTS = REPO / "tests" / "browser"
+COVERAGE_FILE = REPO / "test-output" / "coverage"
+# Per cent of the lines and branches of `nodes` and `swd_core`, a little below what the whole run reaches.
+COVERAGE_FLOOR = 95
 
 
 def run_checks(checks: Sequence[str], host: Host, env: Mapping[str, str], pytest_arguments: Sequence[str]) -> int:
@@ -45,8 +48,18 @@ def _run_check(name: str, host: Host, env: Mapping[str, str], pytest_arguments: 
     # The program and not `python -m pytest`, which puts the current folder on sys.path: `nodes/` would hide
     # ComfyUI's module of that name. PYTHONSAFEPATH does the same for what the tests start.
     chosen = [] if any(_is_test_path(argument) for argument in pytest_arguments) else ["tests"]
-    command: list[str | Path] = [venv_program(host.venv, "pytest"), *chosen, *pytest_arguments]
-    return run_child(command, {**env, "PYTHONSAFEPATH": "1"}, REPO)
+    command: list[str | Path] = [venv_program(host.venv, "pytest"), *chosen, *coverage_options(pytest_arguments)]
+    COVERAGE_FILE.parent.mkdir(exist_ok=True)
+    env = {**env, "PYTHONSAFEPATH": "1", "COVERAGE_FILE": str(COVERAGE_FILE)}
+    return run_child([*command, *pytest_arguments], env, REPO)
+
+
+def coverage_options(pytest_arguments: Sequence[str]) -> list[str]:
+    """Measure what ships where all tests run: whatever the arguments choose reaches a part of it only."""
+    if pytest_arguments:
+        return []
+    settings = f"--cov-config={REPO / 'pyproject.toml'}"
+    return ["--cov", settings, "--cov-report=term", f"--cov-fail-under={COVERAGE_FLOOR}"]
 
 
 def wants_browser(pytest_arguments: Sequence[str]) -> bool:

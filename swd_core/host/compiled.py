@@ -144,7 +144,7 @@ class Graphs:
         self.by_shapes.move_to_end(shapes)
         if not self._is_recorded(arguments[0]):
             return self.by_shapes[shapes](diffusion_model, arguments, named)
-        torch.compiler.cudagraph_mark_step_begin()
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         # The next replay of a CUDA graph writes over its output.
         return self.by_shapes[shapes](diffusion_model, arguments, named).clone()
 
