@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from swd_pack.swd_core.finite import FiniteWatch
+from swd_pack.swd_core.finite import FiniteWatch, read_extremes
 from swd_pack.swd_core.loop import sample_scalewise
 from swd_pack.swd_core.stages import Stage
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
@@ -41,3 +41,14 @@ def test_nothing_waits_for_a_gpu_until_the_run_is_over() -> None:
         run(watch, {}, "cuda")
         with pytest.raises(DataDependentOutputException):
             watch.first_bad()
+
+
+def test_the_extremes_of_each_tensor_whatever_its_type_and_size() -> None:
+    values = [torch.tensor([[3.0, -2.0], [0.5, 1.0]]), torch.tensor([7.0], dtype=torch.float16), torch.zeros(0, 4)]
+    assert read_extremes(values) == [(-2.0, 3.0), (7.0, 7.0), (0.0, 0.0)]
+
+
+def test_nan_is_both_extremes_of_its_tensor() -> None:
+    (ends, sound) = read_extremes([torch.tensor([1.0, math.nan, math.inf]), torch.ones(2)])
+    assert all(map(math.isnan, ends))
+    assert sound == (1.0, 1.0)

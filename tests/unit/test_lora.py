@@ -17,7 +17,7 @@ from peft.utils.other import get_pattern_key
 from safetensors.torch import save_file
 from swd_pack.swd_core.errors import InputError
 from swd_pack.swd_core.lora.file import LoraFile, read_lora
-from swd_pack.swd_core.lora.layers import find_name, guess_family, parse_layers
+from swd_pack.swd_core.lora.layers import Layer, find_name, guess_family, parse_layers
 from swd_pack.swd_core.lora.scale import adapter_scale
 
 
@@ -55,9 +55,15 @@ def test_other_tensors_of_a_layer_are_told_apart() -> None:
     layers = {layer.name: layer for layer in parse_layers(keys, "file")}
     assert sorted(layers["m"].keys) == ["alpha", "bias", "down", "magnitude", "up", "up_bias"]
     assert sorted(layers["n"].keys) == ["bias", "weight"]
+    assert [name for name, layer in layers.items() if layer.is_pair] == ["m"]
     assert layers["e"].unsupported == ["e.lora_embedding_A"]
     assert layers["h"].host_keys == {".hada_w1_a": "h.hada_w1_a"}
     assert layers["odd"].unsupported == ["odd"]
+
+
+@pytest.mark.parametrize("roles", [(), ("down",), ("up",), ("weight", "bias")])
+def test_half_a_pair_is_none(roles: tuple[str, ...]) -> None:
+    assert not Layer("m", dict.fromkeys(roles, "key")).is_pair
 
 
 @pytest.mark.parametrize(
@@ -110,6 +116,25 @@ def test_a_layer_finds_its_name_in_the_key_map_whatever_its_prefix(prefix: str, 
 )
 def test_the_family_is_guessed_for_messages(name: str, family: str) -> None:
     assert guess_family(parse_layers([f"{name}.lora_A.weight", f"{name}.lora_B.weight"], "file")) == family
+
+
+# A file that the system lists as an ordinary one and lets nobody read from its start, root as little as others.
+UNREADABLE = Path("/proc/self/mem")
+
+
+@pytest.mark.skipif(not UNREADABLE.is_file(), reason="only Linux has such a file")
+def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    (tmp_path / "x.safetensors").symlink_to(UNREADABLE)
+    with pytest.raises(InputError, match=r"lora_name: x\.safetensors cannot be read\.\nFound: .*Input/output error"):
+        read_lora(tmp_path / "x.safetensors", "x.safetensors")
+
+
+@pytest.mark.skipif(not UNREADABLE.is_file(), reason="only Linux has such a file")
+def test_a_configuration_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    save_file({"x.lora_A.weight": torch.ones(1, 2)}, tmp_path / "x.safetensors")
+    (tmp_path / "adapter_config.json").symlink_to(UNREADABLE)
+    with pytest.raises(InputError, match=r"x\.safetensors is not a PEFT configuration\.\nFound: .*Input/output error"):
+        read_lora(tmp_path / "x.safetensors", "x.safetensors")
 
 
 def lora_file(config: dict | None = None, metadata: dict | None = None) -> LoraFile:

@@ -59,6 +59,12 @@ def test_what_is_no_number_to_work_with_is_refused(key: str, tensor: torch.Tenso
     assert lines[1] == f"Found: {found}"
 
 
+def test_a_long_key_is_cut_in_a_message() -> None:
+    tensors = {f"{'m' * 300}.lora_{half}.weight": weight * math.nan for half, weight in (("A", A), ("B", B))}
+    with pytest.raises(InputError, match=rf"\nFound: NaN or infinity in {'m' * 100}\n"):
+        check_numbers(parse_layers(tensors, "file"), tensors, "file")
+
+
 def test_half_of_a_file_is_not_enough_to_pass() -> None:
     tensors = {"a.lora_A.weight": A, "a.lora_B.weight": B, "z.lora_A.weight": A, "z.lora_B.weight": B * math.nan}
     with pytest.raises(InputError, match=r"z\.lora_B\.weight"):

@@ -70,8 +70,14 @@ def test_an_alpha_in_the_file_goes_before_the_configuration() -> None:
     "extra", ["lora_B.bias", "lora_magnitude_vector", "base_layer.bias", "dora_scale", "lora_mid.weight", "surprise"]
 )
 def test_what_has_no_common_form_is_refused(extra: str) -> None:
-    with pytest.raises(InputError, match=rf"cannot be written in the common form\.\nFound: {FLUX_LAYER}.{extra}"):
+    with pytest.raises(InputError, match=rf"cannot be written in the common form\.\nFound: {FLUX_LAYER}.{extra}\n"):
         standard_tensors(make(FLUX_LAYER, **{f"{FLUX_LAYER}.{extra}": B}))
+
+
+def test_a_refusal_counts_what_else_has_no_common_form() -> None:
+    others = {f"{FLUX_LAYER}.{extra}": B for extra in ("lora_B.bias", "lora_magnitude_vector", "surprise")}
+    with pytest.raises(InputError, match=rf"Found: {FLUX_LAYER}\.\S+ and 2 more\n"):
+        standard_tensors(make(FLUX_LAYER, **others))
 
 
 def test_an_empty_file_is_refused() -> None:

@@ -11,7 +11,7 @@ from swd_pack.swd_core.errors import InputError
 from swd_pack.swd_core.family import ModelFacts
 from swd_pack.swd_core.parse import parse_numbers
 from swd_pack.swd_core.schedule import Schedule, custom_schedule
-from swd_pack.swd_core.stages import plan_stages
+from swd_pack.swd_core.stages import check_sigmas, plan_stages
 
 FLOW = ModelFacts("SD3.5 Medium", 2, 8)
 
@@ -77,6 +77,13 @@ def test_wrong_schedules_say_what_is_wrong(scales: list[float], timesteps: list[
     assert [line.split(":")[0] for line in lines[1:]] == ["Found", "Allowed", "To do"]
 
 
+@pytest.mark.parametrize(("steps", "end"), [(64, "0.01"), (65, "0.01 and 1 more"), (200, "0.01 and 136 more")])
+def test_a_long_list_is_cut_in_a_message(steps: int, end: str) -> None:
+    with pytest.raises(InputError) as error:
+        make([64] * steps, [0.01] * steps)
+    assert str(error.value).splitlines()[1] == "Found: " + "0.01, " * 63 + end
+
+
 @pytest.mark.parametrize("text", ["64, 80, 96", "64 80 96", " 64;80\n96 ", "64,80,96,"])
 def test_numbers_are_read_as_people_type_them(text: str) -> None:
     assert parse_numbers(text, "scales", "64, 80") == (64.0, 80.0, 96.0)
@@ -97,6 +104,36 @@ def test_wrong_numbers_say_what_is_wrong(text: str, first_line: str) -> None:
     with pytest.raises(InputError) as error:
         parse_numbers(text, "scales", "64, 80")
     assert str(error.value).splitlines()[0] == first_line
+
+
+def test_a_long_word_is_cut_in_a_message() -> None:
+    with pytest.raises(InputError) as error:
+        parse_numbers("x" * 300, "scales", "64, 80")
+    assert str(error.value).splitlines()[:2] == [f"scales: '{'x' * 40}' is not a number.", f"Found: {'x' * 200}"]
+
+
+@pytest.mark.parametrize(
+    ("sigmas", "first_line"),
+    [
+        ([0.5, 0.7, 0.0], "sigmas: they must not rise."),
+        ([1.0, 0.5, 0.6], "sigmas: they must not rise."),
+        ([0.7, 0.7], "sigmas: they must fall."),
+        ([0.7, 0.7, 0.7], "sigmas: they must fall."),
+        ([1.02, 0.5], "sigmas: 1.02 is above 1, the highest noise level of this model."),
+        ([1.0, -0.5], "sigmas: -0.5 is no noise level."),
+        ([1.0, math.nan], "sigmas: nan is no noise level."),
+        ([math.inf, 1.0], "sigmas: inf is no noise level."),
+    ],
+)
+def test_what_are_no_noise_levels_is_refused(sigmas: list[float], first_line: str) -> None:
+    with pytest.raises(InputError) as error:
+        check_sigmas(sigmas, 1.0)
+    assert str(error.value).splitlines()[0] == first_line
+
+
+@pytest.mark.parametrize("sigmas", [[], [0.7], [1.0, 0.0], [1.01, 0.5], [0.7, 0.7, 0.3], [1.0, 0.5, 0.5]])
+def test_noise_levels_may_stay_and_start_anywhere(sigmas: list[float]) -> None:
+    check_sigmas(sigmas, 1.0)
 
 
 SIX = make([32, 48, 64, 80, 96, 128], [1.0, 0.9454, 0.8959, 0.7904, 0.7371, 0.6022])
