@@ -61,9 +61,10 @@ def test_the_scale_is_in_the_weights_and_alpha_is_the_rank(scale: float, dtype: 
     assert up.dtype == (dtype if scale != 0.3 else torch.float32)
 
 
-def test_an_alpha_in_the_file_goes_before_the_configuration() -> None:
-    lora = make(FLUX_LAYER, 1.0, **{f"{FLUX_LAYER}.alpha": torch.tensor(8.0)})
-    assert torch.equal(standard_tensors(lora)[f"transformer.{FLUX_LAYER}.lora_B.weight"], 4 * B)
+@pytest.mark.parametrize(("alpha", "scale"), [(8.0, 4.0), (1.0, 0.5), (5.0, 2.5)])
+def test_an_alpha_in_the_file_goes_before_the_configuration(alpha: float, scale: float) -> None:
+    lora = make(FLUX_LAYER, 1.0, **{f"{FLUX_LAYER}.alpha": torch.tensor(alpha)})
+    assert torch.equal(standard_tensors(lora)[f"transformer.{FLUX_LAYER}.lora_B.weight"], scale * B)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from swd_pack.swd_core.errors import InputError
 from swd_pack.swd_core.family import ModelFacts, family_name
-from swd_pack.swd_core.presets import OPTIONS, PRESETS, choose_preset, preset_of_lora
+from swd_pack.swd_core.presets import OPTIONS, PRESETS, choose_preset, preset_of_lora, preset_of_schedule
 
 
 def facts(family: str) -> ModelFacts:
@@ -58,6 +58,15 @@ def test_the_lora_names_its_preset(lora: str, name: str) -> None:
     assert preset is not None
     assert preset.name == name
     assert choose_preset("auto", facts(preset.family), lora) is preset
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_the_numbers_of_a_schedule_name_its_preset_in_its_family_alone(preset) -> None:
+    assert preset_of_schedule(list(preset.scales), list(preset.timesteps), preset.family) is preset
+    assert preset_of_schedule(preset.scales, preset.timesteps, "Wan") is None
+    assert preset_of_schedule(preset.scales, (*preset.timesteps[:-1], 0.01), preset.family) is None
+    assert preset_of_schedule((1, *preset.scales[1:]), preset.timesteps, preset.family) is None
+    assert preset_of_schedule((), (), preset.family) is None
 
 
 def test_another_lora_names_none() -> None:
