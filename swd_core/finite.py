@@ -46,10 +46,12 @@ def read_extremes(values: Sequence[Tensor]) -> list[tuple[float, float]]:
 
     Waits for the device once for all of them.
     """
-    ends: list[list[float]] = torch.stack([_extremes(value).float() for value in values]).tolist()
+    device = values[0].device
+    ends: list[list[float]] = torch.stack([_extremes(value).float().to(device) for value in values]).tolist()
     return [(low, high) for low, high in ends]
 
 
 def _extremes(values: Tensor) -> Tensor:
-    # One pass without a copy of the tensor, and NaN wins over every number.
-    return torch.stack(torch.aminmax(values)) if values.numel() else values.new_zeros(2)
+    # No copy of the tensor, and NaN wins over every number. aminmax would read it once, but is not there for every
+    # device.
+    return torch.stack((values.amin(), values.amax())) if values.numel() else values.new_zeros(2)

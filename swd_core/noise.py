@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from queue import SimpleQueue
-from threading import Thread
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -43,28 +42,33 @@ def _empty(shape: Sequence[int], pinned: bool) -> Tensor:
 
 
 class NoiseAhead:
-    """The noise of all stages, drawn by a thread of its own while the first forward passes are under way.
+    """The noise of all stages, each drawn by a thread while the forward pass before it is under way.
 
-    The order of draws is that of the stages, so the numbers are those that `StageNoise` alone gives. The thread ends by
-    itself after the last draw, also when an interrupt means that nobody takes it.
+    The order of draws is that of the stages, so the numbers are those that `StageNoise` alone gives. Never more than
+    one stage ahead, so that a large batch holds no noise that it does not need yet. The thread ends after the last
+    draw, or once nobody holds this object any longer, as after an interrupt.
     """
 
-    def __init__(self, source: StageNoise, shapes: Sequence[Sequence[int]], pinned: bool = False) -> None:
-        self._drawn: SimpleQueue[Tensor | Exception] = SimpleQueue()
-        Thread(target=self._draw, args=(source, shapes, pinned), name="swd-noise", daemon=True).start()
+    def __init__(self, source: StageNoise, shapes: Iterable[Sequence[int]], pinned: bool = False) -> None:
+        self._source = source
+        self._shapes = iter(shapes)
+        self._pinned = pinned
+        self._thread = ThreadPoolExecutor(1, "swd-noise")
+        self._next = self._begin()
 
-    def _draw(self, source: StageNoise, shapes: Sequence[Sequence[int]], pinned: bool) -> None:
-        try:
-            for shape in shapes:
-                self._drawn.put(source.draw(shape, pinned))
-        except Exception as error:
-            self._drawn.put(error)
+    def _begin(self) -> Future[Tensor] | None:
+        shape = next(self._shapes, None)
+        if shape is None:
+            self._thread.shutdown(wait=False)
+            return None
+        return self._thread.submit(self._source.draw, shape, self._pinned)
 
     def take(self) -> Tensor:
         """The noise of the next stage, [B, *shape]. Raises what the drawing of it raised."""
-        drawn = self._drawn.get()
-        if isinstance(drawn, Exception):
-            raise drawn
+        if self._next is None:
+            raise IndexError("the noise of all stages has been taken")
+        drawn = self._next.result()
+        self._next = self._begin()
         return drawn
 
 

@@ -16,14 +16,17 @@ def call_known(function: Callable[..., T], *args: Any, **optional: Any) -> T:
     `CFGGuider.inner_sample(latent_shapes=)` may be missing on guiders of other packs, and
     `fix_empty_latent_channels(downscale_ratio_temporal=)` is not in 0.16.3.
     """
-    # A bound method would keep its object alive in the cache.
-    known = _parameters(getattr(function, "__func__", function))
+    method = getattr(function, "__func__", None)
+    # The cache would keep alive what a bound method or a closure holds, which may be a model.
+    known = _names(function) if method is None or method.__closure__ else _cached_names(method)
     return function(*args, **{name: value for name, value in optional.items() if name in known})
 
 
-@lru_cache(maxsize=16)
-def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+def _names(function: Callable[..., Any]) -> frozenset[str]:
     return frozenset(inspect.signature(function).parameters)
+
+
+_cached_names = lru_cache(maxsize=16)(_names)
 
 
 def no_callback(*arguments: object) -> None:

@@ -6,7 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import comfy.model_management
+import comfy.samplers
 import torch
+from comfy.cli_args import args
+from comfy.patcher_extension import WrappersMP, get_all_wrappers
 from torch import Tensor
 
 from ..noise import NoiseAhead, StageNoise
@@ -52,8 +56,8 @@ class Run:
     def __post_init__(self) -> None:
         picture = self.noise.shape[1:-2]
         shapes = [(*picture, *stage.size) for stage in self.stages]
-        # Only from pinned memory is a copy to a GPU made without waiting for the stage before.
-        self.drawn = NoiseAhead(self.source, shapes, pinned=self.noise.device.type == "cuda")
+        self.pinned = _pins_memory(self.noise.device)
+        self.drawn = NoiseAhead(self.source, shapes, self.pinned)
         self.conditions = texts_on(self.guider.original_conds, self.noise.device)
 
     @property
@@ -62,7 +66,7 @@ class Run:
 
     def draw(self, stage: Stage) -> Tensor:
         """Fresh noise [B, C, [T,] h, w] for a stage, on the device."""
-        drawn = self.drawn.take().to(self.noise.device, non_blocking=True)
+        drawn = self.drawn.take().to(self.noise.device, non_blocking=self.pinned)
         # DisableNoise: the latent that came in carries its noise already.
         return drawn if self.has_noise or stage.index > 0 else drawn * 0
 
@@ -100,11 +104,10 @@ class Run:
         return sampler.x0
 
     def _latent(self, stage: Stage, noise: Tensor) -> Tensor | None:
-        """What came in, at the size of a stage. `inner_sample` takes None for an empty latent; given zeros, it would
-        look for itself whether they are, and wait for the device. Only models that concatenate a latent need them."""
+        """What came in, at the size of a stage; for an empty latent None where only ComfyUI itself looks at it."""
         if self.init is not None:
             return resize(self.init, stage.size, "area")
-        return torch.zeros_like(noise) if getattr(self.guider.inner_model, "concat_keys", True) else None
+        return None if _takes_none(self.guider) else torch.zeros_like(noise)
 
     def finish(self, x0: Tensor, last_sigma: float) -> Tensor:
         """The latent that the run ends with: x0, or x0 with noise again where the sigmas do not end in 0."""
@@ -114,3 +117,19 @@ class Run:
         noisy = self.model_sampling.noise_scaling(self.sigmas[-1], noise, x0)
         finished: Tensor = self.model_sampling.inverse_noise_scaling(self.sigmas[-1], noisy)
         return finished
+
+
+def _pins_memory(device: torch.device) -> bool:
+    """Whether a copy from pinned memory is made without waiting for the stage before. ComfyUI knows where that is
+    unsafe, and has an option for systems on which such memory makes trouble."""
+    wanted = device.type == "cuda" and not args.disable_pinned_memory
+    return wanted and comfy.model_management.device_supports_non_blocking(device)
+
+
+def _takes_none(guider: Any) -> bool:
+    """Whether `inner_sample` may be given None for an empty latent. Given zeros, ComfyUI's own looks whether they are
+    zeros, and so waits for the device. Models that concatenate a latent need zeros, and the guiders and wrappers of
+    other packs may rely on a tensor."""
+    own = getattr(guider.inner_sample, "__globals__", None) is vars(comfy.samplers)
+    wrappers = get_all_wrappers(WrappersMP.SAMPLER_SAMPLE, guider.model_options, is_model_options=True)
+    return own and not wrappers and not getattr(guider.inner_model, "concat_keys", True)

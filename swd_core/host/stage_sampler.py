@@ -41,7 +41,7 @@ class StageSampler(comfy.samplers.KSAMPLER):
         disable_pbar: bool = False,
     ) -> Tensor:
         """Called by `CFGGuider.inner_sample`; all tensors at the size of the stage, in the model's latent space."""
-        latent = noise.new_zeros(()).expand_as(noise) if latent_image is None else latent_image
+        latent = _zeros(noise) if latent_image is None else latent_image
         extra_args["denoise_mask"] = denoise_mask
         model = comfy.samplers.KSamplerX0Inpaint(model_wrap, sigmas)
         model.latent_image, model.noise = latent, noise
@@ -64,7 +64,12 @@ class StageSampler(comfy.samplers.KSAMPLER):
         if self.clean is not None:
             noised = self.run.model_sampling.noise_scaling(sigma, noise, self.clean)
         elif self.run.pure_start:
-            noised = self.run.model_sampling.noise_scaling(sigma, noise, noise.new_zeros(()), True)
+            noised = self.run.model_sampling.noise_scaling(sigma, noise, _zeros(noise), True)
         else:
             noised = self.run.model_sampling.noise_scaling(sigma, noise, latent)
         return noised
+
+
+def _zeros(noise: Tensor) -> Tensor:
+    """Zeros in the shape of the noise that take no memory."""
+    return noise.new_zeros(()).expand_as(noise)

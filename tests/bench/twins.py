@@ -42,8 +42,9 @@ def twin_of(model: Model) -> Twin:
     config = model.architecture.unet_config
     with torch.device("meta"):
         module = _MAKERS[model.architecture.config_class](config)
-    weights = _diffusers_weights(model, config)
-    module.load_state_dict(weights, strict=True, assign=True)
+    weights, names = _diffusers_weights(model, config), module.state_dict().keys()
+    # ComfyUI's maps also know the names of other models of a family.
+    module.load_state_dict({name: weights[name] for name in names if name in weights}, strict=True, assign=True)
     return Twin(module.requires_grad_(False).eval())
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from collections.abc import Sequence
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 import torch
@@ -40,6 +43,46 @@ def test_noise_drawn_ahead_is_that_of_the_rule(seed: int, pinned: bool) -> None:
 def test_what_goes_wrong_while_noise_is_drawn_reaches_the_run() -> None:
     with pytest.raises(RuntimeError, match="negative dimension"):
         NoiseAhead(StageNoise(0, (0,)), [(4, -1, 5)]).take()
+
+
+class CountedNoise(StageNoise):
+    """Notes how many draws have ended."""
+
+    def __init__(self) -> None:
+        super().__init__(0, (0,))
+        self.ended: SimpleQueue[None] = SimpleQueue()
+
+    def draw(self, shape: Sequence[int], pinned: bool = False) -> torch.Tensor:
+        noise = super().draw(shape, pinned)
+        self.ended.put(None)
+        return noise
+
+
+def test_noise_is_drawn_one_stage_ahead_and_no_more() -> None:
+    """The noise of all stages of a large batch would be held for nothing."""
+    source = CountedNoise()
+    ahead = NoiseAhead(source, [(4, 3, 5)] * 4)
+    for _ in range(3):
+        source.ended.get(timeout=60)
+        ahead.take()
+    source.ended.get(timeout=60)
+    assert source.ended.empty()
+    ahead.take()
+    with pytest.raises(IndexError):
+        ahead.take()
+
+
+def test_the_thread_of_the_noise_ends_after_the_last_draw_and_after_an_interrupt() -> None:
+    threads = set(threading.enumerate())
+    whole, interrupted = (NoiseAhead(StageNoise(0, (0,)), [(4, 3, 5)] * 2) for _ in range(2))
+    whole.take(), whole.take()
+    interrupted.take()
+    started = set(threading.enumerate()) - threads
+    del interrupted
+    for thread in started:
+        thread.join(60)
+    assert started
+    assert not any(thread.is_alive() for thread in started)
 
 
 @given(
