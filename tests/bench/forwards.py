@@ -68,24 +68,25 @@ def bare(patcher: Any, calls: Sequence[Call]) -> Callable[[], None]:
 
 
 class Elsewhere:
-    """Forward passes that another device would make: they take their time, and Python has none of the work.
+    """Forward passes that another device would make: they take some time, and Python has none of the work.
 
-    What is left of a run is the time outside the model, as it is beside a GPU.
+    What is left of a run is the work outside the model, which a GPU may have to wait for.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
         self.seconds = seconds
+        self.clock = clock
         self.spent = 0.0
 
     def on(self, patcher: Any) -> Any:
         """A clone of the model whose forward passes are such."""
 
         def wait(apply_model: Any, arguments: dict[str, Any]) -> Tensor:
-            start = time.perf_counter()
+            start = self.clock()
             x: Tensor = arguments["input"]
             result = x * 0.5
             time.sleep(self.seconds)
-            self.spent += time.perf_counter() - start
+            self.spent += self.clock() - start
             return result
 
         clone = patcher.clone()
@@ -93,6 +94,6 @@ class Elsewhere:
         return clone
 
     def take(self) -> float:
-        """The seconds of the passes since the last call."""
+        """The seconds of the passes since the last call, by the clock."""
         spent, self.spent = self.spent, 0.0
         return spent

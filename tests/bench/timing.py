@@ -19,8 +19,9 @@ def interleave(
     device: torch.device,
     warm_up: int = 1,
     after: Callable[[str], None] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Times:
-    """Seconds of each job in each round, by name.
+    """Seconds of each job in each round, by name; `clock` tells them.
 
     A round runs every job once; the next begins with another one. The device is waited for before and after each. The
     first `warm_up` rounds are not counted. `after` is called with the name of each counted job that has just run.
@@ -31,10 +32,10 @@ def interleave(
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
             synchronize(device)
-            start = time.perf_counter()
+            start = clock()
             jobs[name]()
             synchronize(device)
-            spent = time.perf_counter() - start
+            spent = clock() - start
             if number >= warm_up:
                 times[name].append(spent)
             if after is not None:
