@@ -19,7 +19,7 @@ from swd_dev.toy.text import Features
 FULL_SIDE = SIDE // FACTOR
 # Latent sides below the full one, with the share of captions that get a picture there.
 SMALL_SIDES = (8, 10, 12)
-PICTURES_PER_CAPTION = 4
+PICTURES_PER_CAPTION = 2
 BATCH = 32
 
 

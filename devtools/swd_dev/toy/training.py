@@ -17,6 +17,7 @@ from torch import Tensor
 from swd_dev.toy.data import FULL_SIDE, TrainingData
 from swd_dev.toy.model import DEPTH, TIMESTEPS, make_trainee
 from swd_dev.toy.text import Features
+from swd_dev.toy.text_start import whiten_text_layers
 
 SHIFT = 3.0
 EMA_DECAY = 0.998
@@ -27,10 +28,10 @@ class Settings:
     """`full_from`, `decay_from`: parts of `steps` after which every second batch has captions of all 77 tokens, and
     the rate falls to zero. Before, most captions end after 16 tokens, which is nearly twice as fast."""
 
-    steps: int = 3000
+    steps: int = 4500
     depth: int = DEPTH
     batch: int = 32
-    rate: float = 1e-3
+    rate: float = 3e-3
     warmup: int = 50
     seed: int = 5
     small_every: int = 8
@@ -53,6 +54,7 @@ class TeacherTraining:
     def __init__(self, data: TrainingData, settings: Settings) -> None:
         self._data, self._settings = data, settings
         self.model: Any = make_trainee(settings.depth, settings.seed)
+        whiten_text_layers(self.model, data.short, data.full, settings.seed)
         self.average: dict[str, Tensor] = {name: value.clone() for name, value in self.model.state_dict().items()}
         self._optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
