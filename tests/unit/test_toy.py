@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from swd_dev.toy import training as training_module
 from swd_dev.toy.captions import BACKGROUNDS, DEMO_CAPTION, Caption, Group, all_pairs, all_singles, split
 from swd_dev.toy.classifier import QUESTIONS, answers
 from swd_dev.toy.data import Encoded, TrainingData
 from swd_dev.toy.metrics import frechet_distance
-from swd_dev.toy.model import load_teacher, save_teacher
+from swd_dev.toy.model import load_teacher, make_trainee, save_teacher
 from swd_dev.toy.pictures import RGB, SIDE, draw, draw_batch, to_pictures
-from swd_dev.toy.sampling import noise_for, sample_euler, shifted_sigmas, velocity_of
+from swd_dev.toy.sampling import GUIDANCE, guided, noise_for, sample_euler, shifted_sigmas, velocity_of
 from swd_dev.toy.text import Features
+from swd_dev.toy.text_start import whiten_text_layers
 from swd_dev.toy.training import Batch, Settings, TeacherTraining, flow_matching_loss, learning_rate, run_training
 
 
@@ -120,7 +122,8 @@ def test_frechet_distance_of_known_gaussians() -> None:
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
 
 
-TINY = Settings(steps=8, depth=1, batch=4, warmup=2, small_every=3, full_from=0.5, decay_from=0.5, checkpoint_every=4)
+SMALL = {"depth": 1, "batch": 4, "warmup": 2, "small_every": 3, "checkpoint_every": 4}
+TINY = Settings(steps=8, guidance_steps=4, full_from=0.5, decay_from=0.5, unconditional=0.5, **SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -135,14 +138,15 @@ def data() -> TrainingData:
         side: Encoded(torch.randn(12, 16, side, side, generator=generator).half(), torch.arange(12) % 6)
         for side in (8, 16)
     }
-    return TrainingData(pictures, random_features(6, 5), random_features(3, 9), torch.tensor([0, 2, 4]))
+    short, full, empty = random_features(6, 5), random_features(3, 9), random_features(1, 9)
+    return TrainingData(pictures, short, full, torch.tensor([0, 2, 4]), empty)
 
 
 def test_training_visits_all_sizes_and_both_text_lengths(data: TrainingData) -> None:
     training = TeacherTraining(data, TINY)
-    lines = [training.train_step() for _ in range(TINY.steps)]
+    lines = [training.train_step() for _ in range(TINY.all_steps)]
     assert {line["side"] for line in lines} == {8, 16}
-    assert [line["tokens"] for line in lines] == [5, 5, 5, 5, 9, 5, 9, 5]
+    assert [line["tokens"] for line in lines] == [5, 5, 5, 5, 9, 5, 9, 5, 9, 5, 9, 5]
 
 
 def test_a_resumed_training_is_identical(data: TrainingData, tmp_path: Path) -> None:
@@ -157,7 +161,7 @@ def test_a_resumed_training_is_identical(data: TrainingData, tmp_path: Path) -> 
     stopped.save(second / "teacher.pt")
     resumed = TeacherTraining(data, TINY)
     run_training(resumed, TINY, second, lambda: None)
-    assert resumed.step == TINY.steps
+    assert resumed.step == TINY.all_steps == 12
     for name, value in straight.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
         assert torch.equal(straight.average[name], resumed.average[name]), name
@@ -179,12 +183,13 @@ def test_training_lowers_the_loss(data: TrainingData) -> None:
 
 
 def test_learning_rate_warms_up_stays_and_falls_to_nothing() -> None:
-    settings = Settings(steps=100, warmup=10, decay_from=0.5, rate=1.0)
-    rates = [learning_rate(step, settings) for step in range(101)]
+    settings = Settings(steps=100, guidance_steps=20, warmup=10, decay_from=0.5, rate=1.0, restart=0.4)
+    rates = [learning_rate(step, settings) for step in range(121)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[10:50] == [1.0] * 40
     assert rates[75] == pytest.approx(0.5)
-    assert rates[100] == pytest.approx(0, abs=1e-9)
+    assert rates[99] == pytest.approx(0, abs=1e-3)
+    assert [rates[100], rates[110], rates[120]] == pytest.approx([0.4, 0.2, 0.0])
 
 
 def test_the_loss_is_that_of_the_velocity_noise_minus_clean() -> None:
@@ -221,6 +226,48 @@ def test_euler_follows_the_velocity_exactly_when_it_is_constant() -> None:
     features = Features(torch.zeros(2, 1, 1), torch.zeros(2, 1))
     made = sample_euler(lambda latents, _features, _sigma: torch.ones_like(latents), features, seed=5, side=4, steps=7)
     assert torch.allclose(made, noise_for(2, 4, 5) - 1, atol=1e-5)
+
+
+def test_guidance_moves_away_from_what_the_empty_caption_gives() -> None:
+    features = Features(torch.full((2, 3, 1), 5.0), torch.zeros(2, 1))
+    empty = Features(torch.full((1, 7, 1), 1.0), torch.zeros(1, 1))
+
+    def velocity(latents, texts, sigma):
+        return latents * 0 + texts.context.mean(dim=(1, 2)).reshape(-1, 1, 1, 1)
+
+    made = guided(velocity, empty)(torch.zeros(2, 16, 4, 4), features, torch.ones(2))
+    assert torch.equal(made, torch.full((2, 16, 4, 4), 1 + GUIDANCE * 4))
+
+
+def test_some_captions_are_left_out_after_the_first_steps_alone(data: TrainingData, monkeypatch) -> None:
+    contexts = []
+
+    def record(model, batch, generator):
+        contexts.append(batch.features.context)
+        return flow_matching_loss(model, batch, generator)
+
+    monkeypatch.setattr(training_module, "flow_matching_loss", record)
+    training = TeacherTraining(data, TINY)
+    for _ in range(TINY.all_steps):
+        training.train_step()
+    empty = data.empty.context.float()
+    without = [sum(torch.equal(row, empty[0, : len(row)]) for row in context) for context in contexts]
+    assert sum(without[: TINY.steps]) == 0
+    assert 0 < sum(without[TINY.steps :]) < 4 * TINY.guidance_steps
+
+
+def test_the_text_layers_begin_with_equal_spread_in_every_channel(data: TrainingData) -> None:
+    model = make_trainee(1, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    # As CLIP's: a large common part, and directions of very different strength.
+    spread = torch.logspace(0, -1.5, 768)
+    tokens, pooled = (40 + spread * torch.randn(*shape, 768, generator=generator) for shape in ((300, 5), (900,)))
+    whiten_text_layers(model, Features(tokens, pooled), Features(tokens[:, :2], pooled), seed=1)
+    with torch.no_grad():
+        for layer, given in ((model.context_embedder, tokens), (model.time_text_embed.text_embedder.linear_1, pooled)):
+            seen = layer(given).flatten(0, -2)
+            assert seen.mean(0).abs().max() < 0.05
+            assert seen.std(0).sub(1).abs().max() < 0.15
 
 
 def test_the_grid_is_shifted_by_three() -> None:

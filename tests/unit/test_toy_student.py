@@ -59,7 +59,7 @@ def test_a_student_is_trained_goes_on_and_starts_anew_with_another_teacher(teach
     student.begin(folder, [teacher_file])
     stages = student.make_pairs(folder / "pairs.safetensors", made, Boxes())
     assert [tuple(stage.target.shape) for stage in stages] == [(3, 16, side, side) for side in (8, 10, 12, 16)]
-    data = student.StudentData(stages, words)
+    data = student.StudentData(stages, words, features(1))
     small = {"batch_size": 2, "rank": 2, "fake_steps": 1}
     student.train_student(folder, load_teacher(teacher_file), data, Boxes(), words, steps=1, **small)
     student.begin(folder, [teacher_file])

@@ -33,12 +33,14 @@ class Encoded:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """`pictures` by latent side. `short` has a row for each caption; `full` one for each caption of `full_captions`."""
+    """`pictures` by latent side. `short` has a row for each caption; `full` one for each caption of `full_captions`;
+    `empty` has one row of all tokens, for the caption without a word."""
 
     pictures: dict[int, Encoded]
     short: Features
     full: Features
     full_captions: Tensor
+    empty: Features
 
 
 def encode_pictures(autoencoder: Autoencoder, captions: Sequence[Caption], side: int, seeds: Sequence[int]) -> Tensor:

@@ -26,10 +26,12 @@ REFERENCES = 4
 
 # Label, model, way.
 ROWS: tuple[tuple[str, str, ways.Way], ...] = (
-    ("Teacher, 28 Euler steps at full size", "teacher", ways.EULER),
+    ("Teacher, 28 Euler steps at full size, guided", "teacher", ways.EULER),
+    ("Teacher, 4 steps at full size, guided", "teacher", ways.GUIDED_FULL_SIZE),
     ("Teacher, 4 steps at full size", "teacher", ways.FULL_SIZE),
     ("Student, 4 steps at full size", "student", ways.FULL_SIZE),
     ("Student, 4 steps scale-wise (SwD)", "student", ways.SCALE_WISE),
+    ("Teacher, 4 steps scale-wise, guided, not distilled", "teacher", ways.GUIDED_SCALE_WISE),
     ("Teacher, 4 steps scale-wise, not distilled", "teacher", ways.SCALE_WISE),
     ("Student, scale-wise, nearest instead of bicubic", "student", ways.NEAREST),
     ("Student, scale-wise, noise then upscale", "student", ways.NOISE_THEN_UPSCALE),
@@ -49,10 +51,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What every row shares. `features` belong to `captions`, one row each."""
+    """What every row shares. `features` belong to `captions`, one row each; `empty` to no caption."""
 
     captions: Sequence[Caption]
     features: Features
+    empty: Features
     autoencoder: Autoencoder
     classifier: Classifier
     depth: int
@@ -88,7 +91,11 @@ def make_pictures(protocol: Protocol, model: Any, way: ways.Way) -> Tensor:
     made = []
     for start in range(0, len(protocol.captions), BATCH):
         rows = torch.arange(start, min(start + BATCH, len(protocol.captions)))
-        made.append(protocol.autoencoder.decode(way.sample(model, protocol.features.at(rows), SEED + start)))
+        made.append(
+            protocol.autoencoder.decode(
+                way.sample(model, ways.Texts(protocol.features.at(rows), protocol.empty), SEED + start)
+            )
+        )
     return torch.cat(made)
 
 

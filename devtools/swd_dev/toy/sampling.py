@@ -15,6 +15,8 @@ from swd_dev.toy.text import Features
 from swd_dev.toy.training import SHIFT
 
 EULER_STEPS = 28
+# Scale of the classifier-free guidance that the teacher samples with.
+GUIDANCE = 3.0
 
 # Velocity [B, 16, h, w] of latents [B, 16, h, w] at sigma [B].
 Velocity = Callable[[Tensor, Features, Tensor], Tensor]
@@ -28,6 +30,20 @@ def velocity_of(model: object) -> Velocity:
         return predicted
 
     return velocity
+
+
+def guided(velocity: Velocity, empty: Features) -> Velocity:
+    """The same with classifier-free guidance; `empty` has one row, the features of the caption without a word."""
+
+    def both(latents: Tensor, features: Features, sigma: Tensor) -> Tensor:
+        context = empty.context[:, : features.context.shape[1]].expand_as(features.context)
+        pooled = empty.pooled.expand_as(features.pooled)
+        texts = Features(torch.cat([features.context, context]), torch.cat([features.pooled, pooled]))
+        found = velocity(torch.cat([latents, latents]), texts, torch.cat([sigma, sigma]))
+        conditional, unconditional = found.chunk(2)
+        return unconditional + GUIDANCE * (conditional - unconditional)
+
+    return both
 
 
 def shifted_sigmas(steps: int) -> list[float]:
@@ -46,7 +62,7 @@ def noise_for(count: int, side: int, seed: int) -> Tensor:
 def sample_euler(
     velocity: Velocity, features: Features, seed: int, *, side: int = FULL_SIDE, steps: int = EULER_STEPS
 ) -> Tensor:
-    """Latents [N, 16, side, side] from Euler steps, without guidance."""
+    """Latents [N, 16, side, side] from Euler steps."""
     latents = noise_for(len(features.context), side, seed)
     sigmas = shifted_sigmas(steps)
     for sigma, following in itertools.pairwise(sigmas):

@@ -19,7 +19,7 @@ from swd_dev.toy.data import TrainingData, load_pictures, make_pictures
 from swd_dev.toy.export import export
 from swd_dev.toy.model import load_teacher, save_teacher
 from swd_dev.toy.pictures import draw_batch, to_pictures
-from swd_dev.toy.sampling import sample_euler, velocity_of
+from swd_dev.toy.sampling import Velocity, guided, sample_euler, velocity_of
 from swd_dev.toy.sheets import save_sheet
 from swd_dev.toy.student import StudentData, begin, make_pairs, train_student
 from swd_dev.toy.teacher_set import load_teacher_set, make_teacher_set
@@ -85,7 +85,7 @@ def text(run: Run) -> None:
     training, held_out = split().training, split().held_out
     encode_captions([caption.text for caption in training], run.folder, run.clip, tokens=SHORT)
     full = [*held_out[:EVALUATED], *training[::FULL_EVERY]]
-    encode_captions([caption.text for caption in full], run.folder, run.clip, tokens=FULL)
+    encode_captions(["", *(caption.text for caption in full)], run.folder, run.clip, tokens=FULL)
 
 
 def pictures(run: Run) -> None:
@@ -102,7 +102,18 @@ def load_data(run: Run) -> TrainingData:
         short=encode_captions(names, run.folder, run.clip, tokens=SHORT),
         full=encode_captions(names[::FULL_EVERY], run.folder, run.clip, tokens=FULL),
         full_captions=torch.arange(0, len(names), FULL_EVERY),
+        empty=empty_caption(run),
     )
+
+
+def empty_caption(run: Run) -> Features:
+    """Features of the caption without a word, one row of all tokens."""
+    return encode_captions([""], run.folder, run.clip, tokens=FULL)
+
+
+def guided_teacher(run: Run) -> Velocity:
+    """The trained teacher as it samples."""
+    return guided(velocity_of(load_teacher(run.teacher)), empty_caption(run).padded())
 
 
 def teacher(run: Run) -> None:
@@ -111,7 +122,7 @@ def teacher(run: Run) -> None:
 
     def on_save() -> None:
         save_teacher(training.average, run.teacher)
-        if training.step % (5 * run.settings.checkpoint_every) == 0 or training.step == run.settings.steps:
+        if training.step % (5 * run.settings.checkpoint_every) == 0 or training.step == run.settings.all_steps:
             samples(run, f"samples-{training.step:05d}.png")
 
     run_training(training, run.settings, run.folder, on_save)
@@ -123,7 +134,7 @@ def samples(run: Run, name: str = "samples.png") -> None:
     features = encode_captions([caption.text for caption in captions], run.folder, run.clip).padded()
     vae = load_autoencoder(run.vae)
     with torch.no_grad():
-        made = vae.decode(sample_euler(velocity_of(load_teacher(run.teacher)), features, seed=1))
+        made = vae.decode(sample_euler(guided_teacher(run), features, seed=1))
     half = SHEET_CAPTIONS // 2
     real = to_pictures(draw_batch(captions))
     drawn = to_pictures(made)
@@ -137,7 +148,7 @@ def dataset(run: Run) -> None:
     def encode(names: list[str]) -> Features:
         return encode_captions(names, run.folder, run.clip, tokens=SHORT)
 
-    make_teacher_set(run.teacher_set, load_teacher(run.teacher), encode)
+    make_teacher_set(run.teacher_set, guided_teacher(run), encode)
 
 
 def student(run: Run) -> None:
@@ -148,6 +159,7 @@ def student(run: Run) -> None:
     data = StudentData(
         make_pairs(run.student / "pairs.safetensors", made, autoencoder),
         encode_captions(made.captions, run.folder, run.clip, tokens=SHORT),
+        encode_captions([""], run.folder, run.clip, tokens=SHORT),
     )
     shown = [caption.text for caption in split().held_out[:SHEET_CAPTIONS]]
     features = encode_captions(shown, run.folder, run.clip)
@@ -170,6 +182,7 @@ def evaluate(run: Run) -> None:
     protocol = evaluation.Protocol(
         captions=captions,
         features=encode_captions([caption.text for caption in captions], run.folder, run.clip),
+        empty=empty_caption(run),
         autoencoder=load_autoencoder(run.vae),
         classifier=load_classifier(run.classifier),
         depth=run.settings.depth,

@@ -16,6 +16,7 @@ from swd_dev.errors import DevError
 from swd_dev.toy.autoencoder import FACTOR, Autoencoder
 from swd_dev.toy.model import CONTEXT_WEIGHT, POOLED_WEIGHT, TIMESTEPS
 from swd_dev.toy.pictures import to_pictures
+from swd_dev.toy.sampling import GUIDANCE
 from swd_dev.toy.sheets import save_sheet
 from swd_dev.toy.teacher_set import TeacherSet
 from swd_dev.toy.text import CLIP_L_WIDTH, Features
@@ -45,6 +46,7 @@ SHEET_EVERY = 250
 # fake-score network, which here keeps up with the student as it is.
 SETTINGS: dict[str, Any] = {
     "steps": 600,
+    "teacher_cfg": GUIDANCE,
     "batch_size": 16,
     "rank": 32,
     "learning_rate": 1e-3,
@@ -64,10 +66,13 @@ SETTINGS: dict[str, Any] = {
 class StudentData:
     """The teacher's set as training data: latents for every stage, and the features of the captions."""
 
-    unconditional = None
+    def __init__(self, stages: Sequence[Any], features: Features, empty: Features) -> None:
+        self._stages, self._features, self._empty = stages, features, empty
 
-    def __init__(self, stages: Sequence[Any], features: Features) -> None:
-        self._stages, self._features = stages, features
+    @property
+    def unconditional(self) -> dict[str, Tensor]:
+        """The condition without a prompt; see swd_core.distill.data.TrainingData."""
+        return self._condition(self._empty, 0)
 
     def __len__(self) -> int:
         return len(self._features.context)
@@ -76,8 +81,11 @@ class StudentData:
         """One picture; see swd_core.distill.data.TrainingData."""
         latents = self._stages[stage]
         previous = None if latents.previous is None else latents.previous[index].float()
-        condition = {"context": self._features.context[index].float(), "pooled": self._features.pooled[index].float()}
-        return _pairs.StageLatents(latents.target[index].float(), previous), condition
+        return _pairs.StageLatents(latents.target[index].float(), previous), self._condition(self._features, index)
+
+    @staticmethod
+    def _condition(features: Features, index: int) -> dict[str, Tensor]:
+        return {"context": features.context[index].float(), "pooled": features.pooled[index].float()}
 
 
 def begin(folder: Path, sources: Sequence[Path]) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from swd_dev.toy.captions import split
-from swd_dev.toy.sampling import sample_euler, velocity_of
+from swd_dev.toy.sampling import Velocity, sample_euler
 from swd_dev.toy.text import Features
 
 COUNT, BATCH, SEED = 1280, 32, 70_000
@@ -31,10 +30,12 @@ class TeacherSet:
 def load_teacher_set(path: Path) -> TeacherSet:
     """What `make_teacher_set` has written so far."""
     stored = load_file(path)
-    return TeacherSet(stored["latents"].float(), bytes(stored["captions"].tolist()).decode().splitlines())
+    return TeacherSet(stored["latents"].float(), bytes(stored["captions"].tolist()).decode().split("\n"))
 
 
-def make_teacher_set(path: Path, model: Any, encode: Callable[[list[str]], Features], count: int = COUNT) -> None:
+def make_teacher_set(
+    path: Path, velocity: Velocity, encode: Callable[[list[str]], Features], count: int = COUNT
+) -> None:
     """Sample a latent for each of `count` training captions; goes on where a file at `path` ends."""
     made = load_teacher_set(path) if path.is_file() else TeacherSet(torch.empty(0), [])
     parts, captions = [made.latents] if made.captions else [], list(made.captions)
@@ -42,7 +43,7 @@ def make_teacher_set(path: Path, model: Any, encode: Callable[[list[str]], Featu
     while len(captions) < count:
         start = len(captions)
         names = [training[STRIDE * number % len(training)] for number in range(start, min(start + BATCH, count))]
-        parts.append(sample_euler(velocity_of(model), encode(names).padded(), SEED + start))
+        parts.append(sample_euler(velocity, encode(names).padded(), SEED + start))
         captions += names
         tensors = {
             "latents": torch.cat(parts).half(),

@@ -67,7 +67,7 @@ class CaptionCache:
         self._rows: dict[str, Features] = {}
         if path.is_file():
             stored = load_file(path)
-            names = bytes(stored["captions"].tolist()).decode().splitlines()
+            names = bytes(stored["captions"].tolist()).decode().split("\n")
             self._rows = {name: Features(stored["context"][n], stored["pooled"][n]) for n, name in enumerate(names)}
 
     def encode(self, captions: Sequence[str]) -> Features:

@@ -26,9 +26,14 @@ EMA_DECAY = 0.998
 @dataclass(frozen=True)
 class Settings:
     """`full_from`, `decay_from`: parts of `steps` after which every second batch has captions of all 77 tokens, and
-    the rate falls to zero. Before, most captions end after 16 tokens, which is nearly twice as fast."""
+    the rate falls to zero. Before, captions end after 16 tokens, which is nearly twice as fast.
+
+    Then come `guidance_steps`, in which `unconditional` of the captions are empty, for classifier-free guidance (Ho and
+    Salimans 2022); the rate starts again at the part `restart` and falls to zero.
+    """
 
     steps: int = 4500
+    guidance_steps: int = 1200
     depth: int = DEPTH
     batch: int = 32
     rate: float = 3e-3
@@ -37,7 +42,13 @@ class Settings:
     small_every: int = 8
     full_from: float = 0.75
     decay_from: float = 0.7
+    unconditional: float = 0.1
+    restart: float = 0.5
     checkpoint_every: int = 100
+
+    @property
+    def all_steps(self) -> int:
+        return self.steps + self.guidance_steps
 
 
 @dataclass(frozen=True)
@@ -99,7 +110,11 @@ class TeacherTraining:
         else:
             chosen = torch.randint(len(pictures.latents), (settings.batch,), generator=generator)
             features = data.short.at(pictures.captions[chosen])
-        return Batch(pictures.latents[chosen].float(), Features(features.context.float(), features.pooled.float()))
+        features = Features(features.context.float(), features.pooled.float())
+        if self.step >= settings.steps:
+            rows = torch.rand(settings.batch, generator=generator) < settings.unconditional
+            features = _without(features, rows, data.empty)
+        return Batch(pictures.latents[chosen].float(), features)
 
     def _follow(self) -> None:
         decay = min(EMA_DECAY, (1 + self.step) / (10 + self.step))
@@ -121,6 +136,15 @@ class TeacherTraining:
         self.average, self.step = state["average"], state["step"]
 
 
+def _without(features: Features, rows: Tensor, empty: Features) -> Features:
+    """The same features with those of the empty caption in some rows, a boolean [N]."""
+    context = empty.context[:, : features.context.shape[1]].float()
+    return Features(
+        torch.where(rows[:, None, None], context, features.context),
+        torch.where(rows[:, None], empty.pooled.float(), features.pooled),
+    )
+
+
 def flow_matching_loss(model: Any, batch: Batch, generator: torch.Generator) -> Tensor:
     """Squared error of the velocity noise - clean, at SD3's shifted logit-normal times, spread evenly in the batch."""
     clean = batch.latents
@@ -134,7 +158,10 @@ def flow_matching_loss(model: Any, batch: Batch, generator: torch.Generator) -> 
 
 
 def learning_rate(step: int, settings: Settings) -> float:
-    """Linear warm-up, level, half a cosine down to zero."""
+    """Linear warm-up, level, half a cosine down to zero; then half a cosine from a smaller rate."""
+    if step >= settings.steps:
+        done = (step - settings.steps) / settings.guidance_steps
+        return settings.rate * settings.restart * 0.5 * (1 + math.cos(math.pi * done))
     decay_start = settings.decay_from * settings.steps
     down = max(0.0, (step - decay_start) / (settings.steps - decay_start))
     return settings.rate * min(1.0, (step + 1) / settings.warmup) * 0.5 * (1 + math.cos(math.pi * down))
@@ -145,10 +172,10 @@ def run_training(training: TeacherTraining, settings: Settings, folder: Path, on
     checkpoint = folder / "teacher.pt"
     if checkpoint.is_file():
         training.resume(checkpoint)
-    while training.step < settings.steps:
+    while training.step < settings.all_steps:
         line = training.train_step()
         with (folder / "teacher.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
-        if training.step % settings.checkpoint_every == 0 or training.step == settings.steps:
+        if training.step % settings.checkpoint_every == 0 or training.step == settings.all_steps:
             training.save(checkpoint)
             on_save()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.samplers
 import torch
@@ -14,28 +14,35 @@ from torch import Tensor
 from swd_dev.toy.autoencoder import LATENT_CHANNELS
 from swd_dev.toy.data import FULL_SIDE
 from swd_dev.toy.pack import ScaleWiseSampler, StageNoise, resize, schedule_from_text, sigmas_tensor
-from swd_dev.toy.sampling import EULER_STEPS, shifted_sigmas
+from swd_dev.toy.sampling import EULER_STEPS, GUIDANCE, shifted_sigmas
 from swd_dev.toy.text import Features
 
 GROWING = (8, 10, 12, 16)
 TIMESTEPS = (1.0, 0.8959, 0.7371, 0.6022)
 
 
+class Texts(NamedTuple):
+    """Features of the captions, a row each, and one row of the caption without a word."""
+
+    captions: Features
+    empty: Features
+
+
 @dataclass(frozen=True)
 class Way:
-    """`sides`: the latent side of each step; `sample(model, features, seed)` gives latents [N, 16, 16, 16]."""
+    """`sides`: the latent side of each forward pass; `sample(model, texts, seed)` gives latents [N, 16, 16, 16]."""
 
     sides: tuple[int, ...]
-    sample: Callable[[Any, Features, int], Tensor]
+    sample: Callable[[Any, Texts, int], Tensor]
 
 
-def _guide(model: Any, features: Features, sampler: Any, sigmas: Tensor, side: int, seed: int) -> Tensor:
-    """One run through ComfyUI's CFGGuider, without guidance. Picture k has the noise of seed + k."""
-    wide = features.padded()
-    count = len(wide.context)
+def _run(model: Any, texts: Texts, sampler: Any, sigmas: Tensor, side: int, seed: int, cfg: float = 1.0) -> Tensor:
+    """One run through ComfyUI's CFGGuider. Picture k has the noise of seed + k."""
+    count = len(texts.captions.context)
     guider = comfy.samplers.CFGGuider(model)
-    guider.inner_set_conds({"positive": [[wide.context, {"pooled_output": wide.pooled}]]})
-    guider.set_cfg(1.0)
+    wide = {"positive": texts.captions.padded(), "negative": texts.empty.padded()}
+    guider.set_conds(*([[text.context, {"pooled_output": text.pooled}]] for text in wide.values()))
+    guider.set_cfg(cfg)
     shape = (LATENT_CHANNELS, side, side)
     noise = StageNoise(seed, range(count)).draw(shape)
     latents: Tensor = guider.sample(noise, torch.zeros(count, *shape), sampler, sigmas, disable_pbar=True, seed=seed)
@@ -44,21 +51,26 @@ def _guide(model: Any, features: Features, sampler: Any, sigmas: Tensor, side: i
     return own
 
 
-def _swd(sides: tuple[int, ...], upscale_method: str = "bicubic") -> Way:
-    def sample(model: Any, features: Features, seed: int) -> Tensor:
+def _swd(sides: tuple[int, ...], upscale_method: str = "bicubic", cfg: float = 1.0) -> Way:
+    def sample(model: Any, texts: Texts, seed: int) -> Tensor:
         schedule = schedule_from_text(model, ", ".join(map(str, sides)), ", ".join(map(str, TIMESTEPS)))
-        sampler = ScaleWiseSampler(schedule, upscale_method, range(len(features.context)))
-        return _guide(model, features, sampler, sigmas_tensor(schedule), FULL_SIDE, seed)
+        sampler = ScaleWiseSampler(schedule, upscale_method, range(len(texts.captions.context)))
+        return _run(model, texts, sampler, sigmas_tensor(schedule), FULL_SIDE, seed, cfg)
 
-    return Way(sides, sample)
+    return Way(sides * _passes(cfg), sample)
 
 
-def _euler() -> Way:
-    def sample(model: Any, features: Features, seed: int) -> Tensor:
+def _euler(cfg: float) -> Way:
+    def sample(model: Any, texts: Texts, seed: int) -> Tensor:
         sigmas = torch.tensor(shifted_sigmas(EULER_STEPS))
-        return _guide(model, features, comfy.samplers.ksampler("euler"), sigmas, FULL_SIDE, seed)
+        return _run(model, texts, comfy.samplers.ksampler("euler"), sigmas, FULL_SIDE, seed, cfg)
 
-    return Way((FULL_SIDE,) * EULER_STEPS, sample)
+    return Way((FULL_SIDE,) * EULER_STEPS * _passes(cfg), sample)
+
+
+def _passes(cfg: float) -> int:
+    """Forward passes of a step: guidance needs one without the caption."""
+    return 2 if cfg > 1 else 1
 
 
 def _noise_then_upscale() -> Way:
@@ -78,9 +90,9 @@ def _noise_then_upscale() -> Way:
                 x = resize(noised, (GROWING[number + 1],) * 2)
         return x0
 
-    def sample(model: Any, features: Features, seed: int) -> Tensor:
+    def sample(model: Any, texts: Texts, seed: int) -> Tensor:
         sampler = comfy.samplers.KSAMPLER(sampler_function)
-        return _guide(model, features, sampler, torch.tensor([*TIMESTEPS, 0.0]), GROWING[0], seed)
+        return _run(model, texts, sampler, torch.tensor([*TIMESTEPS, 0.0]), GROWING[0], seed)
 
     return Way(GROWING, sample)
 
@@ -91,17 +103,19 @@ def _lcm_upscale() -> Way:
     ratio = GROWING[-1] / GROWING[0]
     sides = tuple(round(GROWING[0] * (1 + (ratio - 1) * step / steps)) for step in range(steps + 1))
 
-    def sample(model: Any, features: Features, seed: int) -> Tensor:
+    def sample(model: Any, texts: Texts, seed: int) -> Tensor:
         # It draws from the global generator.
         torch.manual_seed(seed)
         options = {"scale_ratio": ratio, "scale_steps": steps, "upscale_method": "bicubic"}
         sampler = SamplerLCMUpscale.execute(**options).result[0]
-        return _guide(model, features, sampler, torch.tensor([*TIMESTEPS, 0.0]), GROWING[0], seed)
+        return _run(model, texts, sampler, torch.tensor([*TIMESTEPS, 0.0]), GROWING[0], seed)
 
     return Way(sides, sample)
 
 
-EULER = _euler()
+EULER = _euler(GUIDANCE)
+GUIDED_FULL_SIZE = _swd((FULL_SIDE,) * len(TIMESTEPS), cfg=GUIDANCE)
+GUIDED_SCALE_WISE = _swd(GROWING, cfg=GUIDANCE)
 FULL_SIZE = _swd((FULL_SIDE,) * len(TIMESTEPS))
 SCALE_WISE = _swd(GROWING)
 NEAREST = _swd(GROWING, "nearest-exact")
