@@ -16,7 +16,7 @@ from swd_dev.toy.training import SHIFT
 
 EULER_STEPS = 28
 # Scale of the classifier-free guidance that the teacher samples with.
-GUIDANCE = 3.0
+GUIDANCE = 2.0
 
 # Velocity [B, 16, h, w] of latents [B, 16, h, w] at sigma [B].
 Velocity = Callable[[Tensor, Features, Tensor], Tensor]
