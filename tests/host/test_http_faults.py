@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from serving import run_latent, small_prompt
+from serving import node, run_latent, small_prompt
 from swd_dev.client import ComfyClient
 from swd_dev.errors import DevError
 from swd_dev.server import ComfyServer
@@ -155,6 +155,6 @@ def test_many_wrong_prompts_in_a_row_leave_the_queue_empty(client: ComfyClient) 
 def test_a_prompt_that_is_valid_in_part_is_told(client: ComfyClient) -> None:
     """ComfyUI answers 200 and runs the outputs that it found valid."""
     prompt = small_prompt("flux", ("1, 2", "1, 0.5"), seed=6, prefix="part")
-    prompt["wrong"] = {"class_type": "SaveLatent", "inputs": {"samples": ["sampler", 0], "filename_prefix": ["gone", 0]}}
+    prompt["wrong"] = node("SaveLatent", samples=["sampler", 0], filename_prefix=["gone", 0])
     with pytest.raises(DevError, match=r"only a part of the prompt:\nSaveLatent \(node wrong\)"):
         client.run(prompt)
