@@ -16,9 +16,9 @@ FILES = [PACK / "__init__.py", *sorted((PACK / "nodes").rglob("*.py")), *sorted(
 
 # What may be imported: no network, no programs, no pickle, nothing that ComfyUI does not bring.
 PYTHON = {
-    "__future__", "argparse", "collections", "contextlib", "dataclasses", "enum", "functools", "hashlib", "inspect",
-    "itertools", "json", "logging", "math", "os", "pathlib", "queue", "re", "shutil", "sys", "threading", "time",
-    "types", "typing", "weakref",
+    "__future__", "argparse", "collections", "concurrent", "contextlib", "dataclasses", "enum", "functools", "hashlib",
+    "inspect", "itertools", "json", "logging", "math", "os", "pathlib", "re", "shutil", "sys", "time", "types",
+    "typing", "weakref",
 }  # fmt: skip
 LIBRARIES = {"PIL", "einops", "safetensors", "torch"}
 # `server` is ComfyUI's: progress goes to the browser through it.
