@@ -42,9 +42,7 @@ def freeze() -> str:
 
 
 @pytest.fixture(scope="module")
-def report(
-    pack: Path, comfyui: Path, tiny_models: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
+def report(pack: Path, comfyui: Path, tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What two copies of the pack, one after the other, and a run of all nodes of the second one left behind."""
     folder = tmp_path_factory.mktemp("packs")
     for name in NAMES:

@@ -132,9 +132,7 @@ def test_any_two_lists_are_a_schedule_that_can_run_or_an_error(
     assert all(stage.height > 0 and stage.width > 0 and 0 < stage.sigma <= 1 for stage in stages)
 
 
-@given(
-    seed=st.integers(-(2**70), 2**70), items=st.lists(st.integers(0, 2**20), min_size=1, max_size=4), data=st.data()
-)
+@given(seed=st.integers(-(2**70), 2**70), items=st.lists(st.integers(0, 2**20), min_size=1, max_size=4), data=st.data())
 def test_a_picture_does_not_depend_on_the_batch_around_it(seed: int, items: list[int], data: st.DataObject) -> None:
     shapes = [(4, 2, 3), (4, 4, 6), (4, 2, 5, 3)]
     order = data.draw(st.permutations(range(len(items))))

@@ -27,7 +27,7 @@ def export(folder: Path, out: Path = TOY_MODELS) -> int:
         "classifier.safetensors": "classifier.safetensors",
         "evaluation.json": "evaluation.json",
         "evaluation.md": "evaluation.md",
-        "evaluation.png": "evaluation.png",
+        "evaluation.jpg": "evaluation.jpg",
     }
     size = sum((folder / name).stat().st_size for name in places)
     if size > LIMIT:

@@ -1,4 +1,4 @@
-"""Pictures in rows with a label, as one PNG to look at."""
+"""Pictures in rows with a label, as one file to look at."""
 
 from __future__ import annotations
 

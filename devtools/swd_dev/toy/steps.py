@@ -190,7 +190,7 @@ def evaluate(run: Run) -> None:
     rows, pictures = evaluation.evaluate(protocol, load_models(run.teacher, run.student))
     evaluation.save_results(rows, run.folder)
     shown = [(label, to_pictures(made[:SHEET_CAPTIONS])) for label, made in pictures.items()]
-    save_sheet(shown, run.folder / "evaluation.png")
+    save_sheet(shown, run.folder / "evaluation.jpg")
     print(evaluation.as_markdown(rows))
 
 
