@@ -10,8 +10,9 @@ import pytest
 import tomllib
 from released import EVERY_NODE, FOLDER, PROMPT, TEMPLATES, every_node, ours, read, released
 
+from .marks import one_renderer
 from .page import ComfyPage
-from .workflows import PACK, one_renderer
+from .workflows import PACK
 
 LOAD_PROMPT = "prompt => app.loadApiJson(prompt, 'prompt')"
 
