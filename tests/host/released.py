@@ -73,4 +73,6 @@ def every_node() -> dict[str, Any]:
         "16": node(
             "SWDLoraSave", lora_name="swd_flux/adapter_model.safetensors", filename_prefix="loras/released"
         ),
+        # Nothing asks for its output, so that no graph is compiled where this runs.
+        "17": node("SWDCompile", model=["4", 0], cuda_graphs=True),
     }  # fmt: skip
