@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -16,17 +15,8 @@ def call_known(function: Callable[..., T], *args: Any, **optional: Any) -> T:
     `CFGGuider.inner_sample(latent_shapes=)` may be missing on guiders of other packs, and
     `fix_empty_latent_channels(downscale_ratio_temporal=)` is not in 0.16.3.
     """
-    method = getattr(function, "__func__", None)
-    # The cache would keep alive what a bound method or a closure holds, which may be a model.
-    known = _names(function) if method is None or method.__closure__ else _cached_names(method)
+    known = inspect.signature(function).parameters
     return function(*args, **{name: value for name, value in optional.items() if name in known})
-
-
-def _names(function: Callable[..., Any]) -> frozenset[str]:
-    return frozenset(inspect.signature(function).parameters)
-
-
-_cached_names = lru_cache(maxsize=16)(_names)
 
 
 def no_callback(*arguments: object) -> None:

@@ -54,6 +54,17 @@ def model_of(setting: Setting, family: str, size: str) -> Iterator[Model]:
         comfy.model_management.soft_empty_cache()
 
 
+def models_of(setting: Setting, figure: str, size: str) -> Iterator[tuple[str, Model]]:
+    """Each preset that there is still time for, with its model, which is gone when the next is asked for.
+
+    `size`: of the model where no true sizes are wanted.
+    """
+    for preset, family in setting.presets.items():
+        if setting.has_time(f"{figure}, {preset}"):
+            with model_of(setting, family, setting.size(size)) as model:
+                yield preset, model
+
+
 def _tiny(setting: Setting, family: str) -> Model:
     text = make_text(family, length=TINY_TEXT)
     return Model(family, "tiny", load_model(family, setting.tiny_models), text, CHANNELS[family], None)

@@ -28,6 +28,8 @@ from running import advanced, all_in_one, recorded, relative_error, schedule_of
 from swd_dev.tiny.families import FAMILIES, load_family, make_conditioning, make_patcher
 from torch import Tensor
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SCALES, TIMESTEPS = (2, 3, 4), (1.0, 0.8, 0.6)
 CUSTOM = ("2, 3, 4", "1.0, 0.8, 0.6")
 BAR = 2e-6
@@ -66,15 +68,6 @@ CASES = [
     Case("qwen_image", 2, (22, 14)),
     Case("wan", 2, (22, 14)),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Threads that wait for each other make tiny models ten times slower on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

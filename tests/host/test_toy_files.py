@@ -24,16 +24,10 @@ from swd_dev.toy.pictures import draw_batch, to_tensor
 from swd_dev.toy.text import encode_batch, load_clip
 from swd_dev.toy_prompt import LORA, TEACHER, TEXT, TOY_MODELS, VAE, toy_prompt
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CAPTIONS = split().held_out[:12]
 SEED = 500
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -20,13 +20,7 @@ from swd_dev.toy.text import Features
 from swd_dev.toy.text_start import whiten_text_layers
 from swd_dev.toy.training import Batch, Settings, TeacherTraining, flow_matching_loss, learning_rate, run_training
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_thousands_of_captions_all_different() -> None:

@@ -91,11 +91,8 @@ def make_pictures(protocol: Protocol, model: Any, way: ways.Way) -> Tensor:
     made = []
     for start in range(0, len(protocol.captions), BATCH):
         rows = torch.arange(start, min(start + BATCH, len(protocol.captions)))
-        made.append(
-            protocol.autoencoder.decode(
-                way.sample(model, ways.Texts(protocol.features.at(rows), protocol.empty), SEED + start)
-            )
-        )
+        texts = ways.Texts(protocol.features.at(rows), protocol.empty)
+        made.append(protocol.autoencoder.decode(way.sample(model, texts, SEED + start)))
     return torch.cat(made)
 
 

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from swd_dev.toy.autoencoder import LATENT_CHANNELS
-from swd_dev.toy.data import FULL_SIDE
+from swd_dev.toy.data import FULL_SIDE, SMALL_SIDES
 from swd_dev.toy.model import TIMESTEPS
 from swd_dev.toy.text import Features
 from swd_dev.toy.training import SHIFT
 
 EULER_STEPS = 28
+# The student's schedule: the side of the latent and the timestep of each step.
+STUDENT_SIDES = (*SMALL_SIDES, FULL_SIDE)
+STUDENT_TIMESTEPS = (1.0, 0.8959, 0.7371, 0.6022)
 # Scale of the classifier-free guidance that the teacher samples with.
 GUIDANCE = 2.0
 

@@ -16,7 +16,7 @@ from swd_dev.errors import DevError
 from swd_dev.toy.autoencoder import FACTOR, Autoencoder
 from swd_dev.toy.model import CONTEXT_WEIGHT, POOLED_WEIGHT, TIMESTEPS
 from swd_dev.toy.pictures import to_pictures
-from swd_dev.toy.sampling import GUIDANCE
+from swd_dev.toy.sampling import GUIDANCE, STUDENT_SIDES, STUDENT_TIMESTEPS
 from swd_dev.toy.sheets import save_sheet
 from swd_dev.toy.teacher_set import TeacherSet
 from swd_dev.toy.text import CLIP_L_WIDTH, Features
@@ -36,9 +36,7 @@ draw_losses = import_core("distill.loss_plot").draw_losses
 run_training = import_core("distill.run").run_training
 sample_network = import_core("distill.sampling").sample_network
 
-SIDES = (8, 10, 12, 16)
-STUDENT_TIMESTEPS = (1.0, 0.8959, 0.7371, 0.6022)
-SIZES = tuple((side, side) for side in SIDES)
+SIZES = tuple((side, side) for side in STUDENT_SIDES)
 FEATURE_BLOCK = 1
 SHEET_EVERY = 250
 
@@ -115,7 +113,7 @@ def make_pairs(path: Path, teacher_set: TeacherSet, autoencoder: Autoencoder, ba
                         parts.setdefault(f"previous.{number}", []).append(stage.previous.half())
         stored = {name: torch.cat(tensors) for name, tensors in parts.items()}
         save_file(stored, path)
-    return [_pairs.StageLatents(stored[f"target.{n}"], stored.get(f"previous.{n}")) for n in range(len(SIDES))]
+    return [_pairs.StageLatents(stored[f"target.{n}"], stored.get(f"previous.{n}")) for n in range(len(STUDENT_SIDES))]
 
 
 def make_network(teacher: Any, rank: int) -> Any:
@@ -175,7 +173,9 @@ def train_student(
         save_sheet([(label, row[part]) for part in halves for label, row in rows.items()], folder / "sheet.png")
 
     def write_lora() -> None:
-        info = _peft.LoraInfo(settings.rank, settings.rank, _targets.ATTENTION_AND_MLP, SIDES, STUDENT_TIMESTEPS)
+        info = _peft.LoraInfo(
+            settings.rank, settings.rank, _targets.ATTENTION_AND_MLP, STUDENT_SIDES, STUDENT_TIMESTEPS
+        )
         _peft.write_peft_folder(folder, trainer.student_weights(), info, torch.float16)
         draw_losses(trainer.history, f"toy student, {trainer.step} steps").save(folder / "losses.png")
 

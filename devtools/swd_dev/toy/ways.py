@@ -14,11 +14,8 @@ from torch import Tensor
 from swd_dev.toy.autoencoder import LATENT_CHANNELS
 from swd_dev.toy.data import FULL_SIDE
 from swd_dev.toy.pack import ScaleWiseSampler, StageNoise, resize, schedule_from_text, sigmas_tensor
-from swd_dev.toy.sampling import EULER_STEPS, GUIDANCE, shifted_sigmas
+from swd_dev.toy.sampling import EULER_STEPS, GUIDANCE, STUDENT_SIDES, STUDENT_TIMESTEPS, shifted_sigmas
 from swd_dev.toy.text import Features
-
-GROWING = (8, 10, 12, 16)
-TIMESTEPS = (1.0, 0.8959, 0.7371, 0.6022)
 
 
 class Texts(NamedTuple):
@@ -53,7 +50,7 @@ def _run(model: Any, texts: Texts, sampler: Any, sigmas: Tensor, side: int, seed
 
 def _swd(sides: tuple[int, ...], upscale_method: str = "bicubic", cfg: float = 1.0) -> Way:
     def sample(model: Any, texts: Texts, seed: int) -> Tensor:
-        schedule = schedule_from_text(model, ", ".join(map(str, sides)), ", ".join(map(str, TIMESTEPS)))
+        schedule = schedule_from_text(model, ", ".join(map(str, sides)), ", ".join(map(str, STUDENT_TIMESTEPS)))
         sampler = ScaleWiseSampler(schedule, upscale_method, range(len(texts.captions.context)))
         return _run(model, texts, sampler, sigmas_tensor(schedule), FULL_SIDE, seed, cfg)
 
@@ -82,42 +79,42 @@ def _noise_then_upscale() -> Way:
     ) -> Tensor:
         source = StageNoise(extra_args["seed"] + 1, range(len(x)))
         x0 = x
-        for number, side in enumerate(GROWING):
+        for number, side in enumerate(STUDENT_SIDES):
             x0 = model(x, sigmas[number] * x.new_ones(len(x)), **extra_args)
-            if number + 1 < len(GROWING):
+            if number + 1 < len(STUDENT_SIDES):
                 sigma = sigmas[number + 1]
                 noised = (1 - sigma) * x0 + sigma * source.draw((LATENT_CHANNELS, side, side))
-                x = resize(noised, (GROWING[number + 1],) * 2)
+                x = resize(noised, (STUDENT_SIDES[number + 1],) * 2)
         return x0
 
     def sample(model: Any, texts: Texts, seed: int) -> Tensor:
         sampler = comfy.samplers.KSAMPLER(sampler_function)
-        return _run(model, texts, sampler, torch.tensor([*TIMESTEPS, 0.0]), GROWING[0], seed)
+        return _run(model, texts, sampler, torch.tensor([*STUDENT_TIMESTEPS, 0.0]), STUDENT_SIDES[0], seed)
 
-    return Way(GROWING, sample)
+    return Way(STUDENT_SIDES, sample)
 
 
 def _lcm_upscale() -> Way:
     """ComfyUI's own sampler: variance-exploding noise, and sizes that grow linearly (11 and 13 are odd)."""
-    steps = len(GROWING) - 1
-    ratio = GROWING[-1] / GROWING[0]
-    sides = tuple(round(GROWING[0] * (1 + (ratio - 1) * step / steps)) for step in range(steps + 1))
+    steps = len(STUDENT_SIDES) - 1
+    ratio = STUDENT_SIDES[-1] / STUDENT_SIDES[0]
+    sides = tuple(round(STUDENT_SIDES[0] * (1 + (ratio - 1) * step / steps)) for step in range(steps + 1))
 
     def sample(model: Any, texts: Texts, seed: int) -> Tensor:
         # It draws from the global generator.
         torch.manual_seed(seed)
         options = {"scale_ratio": ratio, "scale_steps": steps, "upscale_method": "bicubic"}
         sampler = SamplerLCMUpscale.execute(**options).result[0]
-        return _run(model, texts, sampler, torch.tensor([*TIMESTEPS, 0.0]), GROWING[0], seed)
+        return _run(model, texts, sampler, torch.tensor([*STUDENT_TIMESTEPS, 0.0]), STUDENT_SIDES[0], seed)
 
     return Way(sides, sample)
 
 
 EULER = _euler(GUIDANCE)
-GUIDED_FULL_SIZE = _swd((FULL_SIDE,) * len(TIMESTEPS), cfg=GUIDANCE)
-GUIDED_SCALE_WISE = _swd(GROWING, cfg=GUIDANCE)
-FULL_SIZE = _swd((FULL_SIDE,) * len(TIMESTEPS))
-SCALE_WISE = _swd(GROWING)
-NEAREST = _swd(GROWING, "nearest-exact")
+GUIDED_FULL_SIZE = _swd((FULL_SIDE,) * len(STUDENT_TIMESTEPS), cfg=GUIDANCE)
+GUIDED_SCALE_WISE = _swd(STUDENT_SIDES, cfg=GUIDANCE)
+FULL_SIZE = _swd((FULL_SIDE,) * len(STUDENT_TIMESTEPS))
+SCALE_WISE = _swd(STUDENT_SIDES)
+NEAREST = _swd(STUDENT_SIDES, "nearest-exact")
 NOISE_THEN_UPSCALE = _noise_then_upscale()
 LCM_UPSCALE = _lcm_upscale()

@@ -9,7 +9,7 @@ from reference import ItemNoise, Text, sample
 from torch import Tensor
 
 from bench.forwards import ready
-from bench.models import Model, model_of
+from bench.models import Model, models_of
 from bench.rows import Bar, Row
 from bench.runs import job_of, swd_plan
 from bench.setting import Setting
@@ -21,11 +21,9 @@ EAGER = Bar(1.0, least=True)
 
 def measure(setting: Setting) -> Iterator[Row]:
     """Time of the diffusers loop / time of SwD here."""
-    size = setting.size("tiny")
-    for preset, family in setting.presets.items():
-        if setting.has_time(f"authors' way, {preset}"):
-            with model_of(setting, family, size) as model, ready(model.patcher):
-                yield _row(setting, model, preset)
+    for preset, model in models_of(setting, "authors' way", "tiny"):
+        with ready(model.patcher):
+            yield _row(setting, model, preset)
 
 
 def authors_loop(setting: Setting, model: Model, twin: Twin, preset: str, side: int) -> Callable[[], Tensor]:

@@ -9,7 +9,7 @@ from comfy.patcher_extension import WrappersMP
 
 from bench.device import peak_bytes
 from bench.forwards import ready, record
-from bench.models import Model, model_of
+from bench.models import Model, models_of
 from bench.rows import Bar, Row
 from bench.runs import job_of, lcm_plan, swd_plan
 from bench.setting import Setting
@@ -20,12 +20,9 @@ OF_PLAN = Bar(1.0, least=True)
 
 def measure(setting: Setting) -> Iterator[Row]:
     """Peak of a run / peak of ComfyUI's at full size; memory planned / memory that the largest stage needs."""
-    size = setting.size("tiny")
-    for preset, family in setting.presets.items():
-        if setting.has_time(f"memory, {preset}"):
-            with model_of(setting, family, size) as model:
-                yield _peak(setting, model, preset)
-                yield _plan(setting, model, preset)
+    for preset, model in models_of(setting, "memory", "tiny"):
+        yield _peak(setting, model, preset)
+        yield _plan(setting, model, preset)
 
 
 def _peak(setting: Setting, model: Model, preset: str) -> Row:

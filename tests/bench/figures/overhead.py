@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from bench.forwards import Elsewhere, bare, ready, record
-from bench.models import Model, model_of
+from bench.models import Model, models_of
 from bench.rows import Bar, Row
 from bench.runs import Plan, job_of, lcm_plan, swd_plan
 from bench.setting import Setting
@@ -23,13 +23,10 @@ PASS_SECONDS = 0.005
 
 def measure(setting: Setting) -> Iterator[Row]:
     """The time of a run over that of its bare forward passes; on a CPU also what is left, beside ComfyUI's lcm."""
-    size = setting.size("tiny")
-    for preset, family in setting.presets.items():
-        if setting.has_time(f"overhead, {preset}"):
-            with model_of(setting, family, size) as model:
-                yield _of_bare(setting, model, preset)
-                if setting.device.type == "cpu":
-                    yield _of_lcm(setting, model, preset)
+    for preset, model in models_of(setting, "overhead", "tiny"):
+        yield _of_bare(setting, model, preset)
+        if setting.device.type == "cpu":
+            yield _of_lcm(setting, model, preset)
 
 
 def _plans(setting: Setting, model: Model, preset: str) -> dict[str, Plan]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from bench.flops import flops_of
 from bench.forwards import ready, record
-from bench.models import Model, model_of
+from bench.models import Model, models_of
 from bench.rows import Bar, Row
 from bench.runs import job_of, lcm_plan, swd_plan
 from bench.setting import Setting
@@ -17,11 +17,8 @@ OF_LIMIT = Bar(0.97, least=True)
 
 def measure(setting: Setting) -> Iterator[Row]:
     """The speed-up against ComfyUI's lcm at full size, as a part of the FLOP limit."""
-    size = setting.size("middle")
-    for preset, family in setting.presets.items():
-        if setting.has_time(f"speed-up, {preset}"):
-            with model_of(setting, family, size) as model:
-                yield _row(setting, model, preset)
+    for preset, model in models_of(setting, "speed-up", "middle"):
+        yield _row(setting, model, preset)
 
 
 def _row(setting: Setting, model: Model, preset: str) -> Row:

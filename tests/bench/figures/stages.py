@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from bench.device import busy_seconds
 from bench.flops import flops_of
 from bench.forwards import bare, ready, record
-from bench.models import Model, model_of
+from bench.models import Model, models_of
 from bench.rows import Row
 from bench.runs import job_of, swd_plan
 from bench.setting import Setting
@@ -17,11 +17,9 @@ from bench.timing import interleave, ratio, seconds
 def measure(setting: Setting) -> Iterator[Row]:
     """For each stage: (its time / that of the last) / (its arithmetic / that of the last). Above 1 it waits for more
     than arithmetic: on a GPU for launches, whose part is beside it."""
-    size = setting.size("middle")
-    for preset, family in setting.presets.items():
-        if setting.has_time(f"stages, {preset}"):
-            with model_of(setting, family, size) as model, ready(model.patcher):
-                yield from _rows(setting, model, preset)
+    for preset, model in models_of(setting, "stages", "middle"):
+        with ready(model.patcher):
+            yield from _rows(setting, model, preset)
 
 
 def _rows(setting: Setting, model: Model, preset: str) -> Iterator[Row]:
