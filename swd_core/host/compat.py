@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -15,8 +16,14 @@ def call_known(function: Callable[..., T], *args: Any, **optional: Any) -> T:
     `CFGGuider.inner_sample(latent_shapes=)` may be missing on guiders of other packs, and
     `fix_empty_latent_channels(downscale_ratio_temporal=)` is not in 0.16.3.
     """
-    known = inspect.signature(function).parameters
+    known = _parameters(getattr(function, "__func__", function))
     return function(*args, **{name: value for name, value in optional.items() if name in known})
+
+
+# Half a millisecond each time, and a run with masks asks at every stage. Functions only: a method would hold its model.
+@lru_cache(maxsize=32)
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 def no_callback(*arguments: object) -> None:

@@ -1,4 +1,4 @@
-"""One run of the sampler: the stages of the loop, each through the guider's own `inner_sample`."""
+"""One run of the sampler: the stages of the loop, each by ComfyUI's own means."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import comfy.model_management
 import comfy.samplers
 import torch
 from comfy.cli_args import args
-from comfy.patcher_extension import WrappersMP, get_all_wrappers
 from torch import Tensor
 
 from ..noise import NoiseAhead, StageNoise
@@ -23,6 +22,7 @@ from .faults import stage_error
 from .hooks import KeyframeStates
 from .progress import announce
 from .stage_sampler import StageSampler
+from .text_conditions import is_wrapped, prepared_texts
 
 Callback = Callable[..., None]
 
@@ -33,9 +33,10 @@ class Run:
 
     `noise` [B, C, [T,] H, W] gives the target's shape and device. `init`: the latent that came in, at the target size
     and unprocessed as `inner_sample` expects it, or None for an empty one. `mask`: the denoise mask at the target
-    size, or None. `stages` and `sigmas`: all of the run, not what is left of it; the sigmas, on the device, are the
-    noise levels that conditions and patches look at. `pure_start`: begin with noise alone, whatever the latent that
-    came in holds. `keyframes` and `size`: hook keyframes and size after the last stage.
+    size, or None. `extra_args`: what `inner_sample` gives to a sampler besides. `stages` and `sigmas`: all of the run,
+    not what is left of it; the sigmas, on the device, are the noise levels that conditions and patches look at.
+    `pure_start`: begin with noise alone, whatever the latent that came in holds. `keyframes` and `size`: hook
+    keyframes and size after the last stage.
     """
 
     guider: Any
@@ -45,7 +46,7 @@ class Run:
     noise: Tensor
     init: Tensor | None
     mask: Tensor | None
-    seed: int
+    extra_args: dict[str, Any]
     source: StageNoise
     pixels_per_latent: int
     has_noise: bool
@@ -59,6 +60,8 @@ class Run:
         self.pinned = _pins_memory(self.noise.device)
         self.drawn = NoiseAhead(self.source, shapes, self.pinned)
         self.conditions = texts_on(self.guider.original_conds, self.noise.device)
+        plain = self.init is None and self.mask is None
+        self.texts = prepared_texts(self.guider, self.noise.device) if plain else None
 
     @property
     def model_sampling(self) -> Any:
@@ -73,28 +76,15 @@ class Run:
     def predict(self, stage: Stage, clean: Tensor | None, noise: Tensor) -> Tensor:
         """One forward pass at a stage. See `swd_core.loop.Predict`."""
         announce(f"step {stage.index + 1} of {len(self.stages)} at {stage.width} x {stage.height}")
-        target = tuple(self.noise.shape[-2:])
-        self.guider.conds = stage_conditions(
-            self.conditions, self.guider.model_options, stage.size, target, self.pixels_per_latent
-        )
         if self.size not in (None, stage.size):
             forget_steps(self.guider.model_options)
         self.size = stage.size
         sampler = StageSampler(self, stage, clean)
         try:
-            call_known(
-                self.guider.inner_sample,
-                noise,
-                self._latent(stage, noise),
-                noise.device,
-                sampler,
-                self.sigmas,
-                None if self.mask is None else resize(self.mask, stage.size, "area"),
-                self.callback or no_callback,
-                True,
-                self.seed,
-                latent_shapes=[noise.shape],
-            )
+            if self.texts is not None:
+                self._with_texts(sampler, noise)
+            else:
+                self._through_guider(sampler, noise)
         except RuntimeError as error:
             told = stage_error(error, stage, self.stages[-1], len(noise))
             if told is None:
@@ -102,6 +92,32 @@ class Run:
             raise told from error
         assert sampler.x0 is not None
         return sampler.x0
+
+    def _with_texts(self, sampler: StageSampler, noise: Tensor) -> None:
+        """The stage with the conditions that ComfyUI has prepared for the run."""
+        self.guider.conds = self.texts
+        sampler.sample(self.guider, self.sigmas, {**self.extra_args}, self.callback or no_callback, noise)
+
+    def _through_guider(self, sampler: StageSampler, noise: Tensor) -> None:
+        """The stage by the guider's own `inner_sample`, for which ComfyUI prepares everything anew."""
+        stage = sampler.stage
+        target = tuple(self.noise.shape[-2:])
+        self.guider.conds = stage_conditions(
+            self.conditions, self.guider.model_options, stage.size, target, self.pixels_per_latent
+        )
+        call_known(
+            self.guider.inner_sample,
+            noise,
+            self._latent(stage, noise),
+            noise.device,
+            sampler,
+            self.sigmas,
+            None if self.mask is None else resize(self.mask, stage.size, "area"),
+            self.callback or no_callback,
+            True,
+            self.extra_args.get("seed"),
+            latent_shapes=[noise.shape],
+        )
 
     def _latent(self, stage: Stage, noise: Tensor) -> Tensor | None:
         """What came in, at the size of a stage; for an empty latent None where only ComfyUI itself looks at it."""
@@ -131,5 +147,4 @@ def _takes_none(guider: Any) -> bool:
     zeros, and so waits for the device. Models that concatenate a latent need zeros, and the guiders and wrappers of
     other packs may rely on a tensor."""
     own = getattr(guider.inner_sample, "__globals__", None) is vars(comfy.samplers)
-    wrappers = get_all_wrappers(WrappersMP.SAMPLER_SAMPLE, guider.model_options, is_model_options=True)
-    return own and not wrappers and not getattr(guider.inner_model, "concat_keys", True)
+    return own and not is_wrapped(guider) and not getattr(guider.inner_model, "concat_keys", True)

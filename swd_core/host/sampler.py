@@ -25,8 +25,8 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
 
     It is entered once, at the target size, so ComfyUI loads the model and reserves memory for the largest stage. Each
     stage then goes through the guider's own `inner_sample` at the size of the stage, so ComfyUI itself resolves areas,
-    masks, inpainting, concat latents and ControlNet hints there. The object is cached between prompts and holds no
-    state of a run. `items`: number k of each picture for the noise rule; None recovers them from the noise that comes
+    masks, inpainting, concat latents and ControlNet hints there; text alone, which has none of these, is prepared once.
+    The object is cached between prompts and holds no state of a run. `items`: number k of each picture for the noise rule; None recovers them from the noise that comes
     in.
     """
 
@@ -66,7 +66,7 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
             # As it was before `inner_sample` shifted and scaled it.
             init=model_wrap.inner_model.process_latent_out(latent_image) if has_latent else None,
             mask=denoise_mask,
-            seed=seed,
+            extra_args=extra_args,
             source=StageNoise(seed, recover_items(noise, seed) if self.items is None else self.items),
             pixels_per_latent=self.schedule.model.pixels_per_latent,
             has_noise=has_noise,

@@ -11,6 +11,8 @@ from comfy.patcher_extension import WrappersMP
 from reference import make_text
 from running import advanced, conditioning, empty_latent
 
+from nodes import ConditioningSetArea
+
 FAMILY, PRESET, SIZE = "sd35_large", "SD3.5 Large, 4 steps", (16, 24)
 
 
@@ -70,5 +72,7 @@ def test_comfyui_alone_gets_none_so_that_it_need_not_look(swd, load, positive, m
         return process(*arguments, **named)
 
     monkeypatch.setattr(comfy.samplers, "process_conds", look)
-    advanced(swd, load(FAMILY), positive, empty_latent(FAMILY, SIZE), 1, PRESET)
+    # An area is prepared at each stage, text alone is not.
+    region = ConditioningSetArea().append(positive, 64, 64, 0, 0, 1.0)[0]
+    advanced(swd, load(FAMILY), [*positive, *region], empty_latent(FAMILY, SIZE), 1, PRESET)
     assert given == [True, False, False, False, False]
