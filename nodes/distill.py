@@ -1,4 +1,7 @@
-"""Nodes that train an SwD LoRA."""
+"""Nodes that train an SwD LoRA.
+
+What trains is imported when it runs: it is half of the pack, and most sessions of ComfyUI never need it.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..swd_core.distill.settings import DistillSettings
-from ..swd_core.host.distill.distillation import build_dataset, distill
-from ..swd_core.host.distill.teacher import TeacherSettings, sampler_names, scheduler_names
+from ..swd_core.host.choices import sampler_names, scheduler_names
 from .types import CATEGORY, ScheduleType
 
 DatasetType = io.Custom("SWD_DATASET")
@@ -48,6 +50,9 @@ class SWDTeacherDataset(io.ComfyNode):
         dataset_name: str,
         **settings: Any,
     ) -> io.NodeOutput:
+        from ..swd_core.host.distill.distillation import build_dataset
+        from ..swd_core.host.distill.teacher import TeacherSettings
+
         dataset, report = build_dataset(
             model, clip, vae, schedule, dataset_name, prompts, negative_prompt, TeacherSettings(**settings)
         )
@@ -142,6 +147,8 @@ class SWDDistillLora(io.ComfyNode):
         training_seed: int,
         **values: Any,
     ) -> io.NodeOutput:
+        from ..swd_core.host.distill.distillation import distill
+
         settings = DistillSettings(seed=training_seed, fake_learning_rate=values["learning_rate"], **values)
         results = distill(model, dataset, schedule, lora_name, settings, existing_run == _START_OVER)
         return io.NodeOutput(*results, ui=ui.PreviewImage(results[2], cls=cls))

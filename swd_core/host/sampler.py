@@ -26,8 +26,8 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
     It is entered once, at the target size, so ComfyUI loads the model and reserves memory for the largest stage. Each
     stage then goes through the guider's own `inner_sample` at the size of the stage, so ComfyUI itself resolves areas,
     masks, inpainting, concat latents and ControlNet hints there; text alone, which has none of these, is prepared once.
-    The object is cached between prompts and holds no state of a run. `items`: number k of each picture for the noise rule; None recovers them from the noise that comes
-    in.
+    The object is cached between prompts and holds no state of a run. `items`: number k of each picture for the noise
+    rule; None recovers them from the noise that comes in.
     """
 
     def __init__(self, schedule: Schedule, upscale_method: str, items: Sequence[int] | None = None) -> None:

@@ -211,5 +211,8 @@ class TestRegression:
         assert row.details["limit"] == pytest.approx(4 * counts[-1] / sum(counts), rel=1e-6)
 
     def test_the_pack_imports_nothing_that_comfyui_has_not_loaded_already(self, setting: Setting) -> None:
+        """Nor what trains a LoRA, which is half of the pack."""
         _, modules = imports.start(setting)
         assert [name for name in modules if not name.startswith(str(setting.pack))] == []
+        assert f"{setting.pack}.swd_core.host.sampler" in modules
+        assert [name for name in modules if ".host.distill" in name or "torch.optim" in name] == []

@@ -60,16 +60,6 @@ class Dataset:
         return Dataset(name, tuple(schedule.sizes(height, width)), len(info["prompts"]) * info["images_per_prompt"])
 
 
-def sampler_names() -> list[str]:
-    """The samplers that ComfyUI has, those of other packs included."""
-    return list(comfy.samplers.KSampler.SAMPLERS)
-
-
-def scheduler_names() -> list[str]:
-    """The schedulers that ComfyUI has, those of other packs included."""
-    return list(comfy.samplers.KSampler.SCHEDULERS)
-
-
 def split_prompts(text: str) -> list[str]:
     """One prompt a line; empty lines do not count.
 
