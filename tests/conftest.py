@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sys
 import types
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,17 +55,6 @@ _package.__path__ = [str(PACK)]
 sys.modules.setdefault("swd_pack", _package)
 
 
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other make tiny models ten times slower on a busy machine."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
 def pack() -> Path:
     return PACK
@@ -98,12 +86,34 @@ def archive(packed_tree: Path) -> Path:
 
 
 @pytest.fixture
-def figure(record_property, capsys):
-    """Print a measured figure, whatever pytest captures, and keep it in the report."""
+def figure(record_property):
+    """Keep a measured figure for the list at the end of the run."""
 
-    def show(name: str, value: float, bar: float | None = None) -> None:
-        record_property(name, value)
-        with capsys.disabled():
-            print(f"\n    {name}: {value:.3g}" + (f" (bar {bar:.3g})" if bar is not None else ""), end="")
+    def keep(name: str, value: float, bar: float | None = None) -> None:
+        record_property("figure", f"{name}: {value:.3g}" + (f" (bar {bar:.3g})" if bar is not None else ""))
 
-    return show
+    return keep
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Every measured figure, by test."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    figures = [
+        f"{report.nodeid}: {text}"
+        for report in sorted(reports, key=lambda report: report.nodeid)
+        if report.when == "call"
+        for name, text in report.user_properties
+        if name == "figure"
+    ]
+    if figures:
+        terminalreporter.section("figures")
+        terminalreporter.write_line("\n".join(figures))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where processes share the tests, those of a file stay together, as they share models and servers, and so do
+    those of the browser."""
+    for item in items:
+        folder = item.path.parent
+        item.add_marker(pytest.mark.xdist_group(folder.name if folder.name == "browser" else item.path.stem))

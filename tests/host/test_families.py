@@ -28,8 +28,6 @@ from running import advanced, all_in_one, recorded, relative_error, schedule_of
 from swd_dev.tiny.families import FAMILIES, load_family, make_conditioning, make_patcher
 from torch import Tensor
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SCALES, TIMESTEPS = (2, 3, 4), (1.0, 0.8, 0.6)
 CUSTOM = ("2, 3, 4", "1.0, 0.8, 0.6")
 BAR = 2e-6

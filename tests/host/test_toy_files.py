@@ -24,8 +24,6 @@ from swd_dev.toy.pictures import draw_batch, to_tensor
 from swd_dev.toy.text import encode_batch, load_clip
 from swd_dev.toy_prompt import LORA, TEACHER, TEXT, TOY_MODELS, VAE, toy_prompt
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CAPTIONS = split().held_out[:12]
 SEED = 500
 

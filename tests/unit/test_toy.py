@@ -20,8 +20,6 @@ from swd_dev.toy.text import Features
 from swd_dev.toy.text_start import whiten_text_layers
 from swd_dev.toy.training import Batch, Settings, TeacherTraining, flow_matching_loss, learning_rate, run_training
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_thousands_of_captions_all_different() -> None:
     captions = [*all_pairs(), *all_singles()]
