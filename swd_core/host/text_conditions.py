@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import comfy.conds
@@ -15,6 +14,7 @@ from .conditions import Conditions
 
 # What these make of the entries below does not depend on the size of the latent.
 _MODELS = (comfy.model_base.SD3, comfy.model_base.Flux, comfy.model_base.SDXL)
+_TENSORS = (comfy.conds.CONDRegular, comfy.conds.CONDCrossAttn)
 _TEXT = frozenset({"cross_attn", "pooled_output", "model_conds", "uuid", "guidance", "strength", "prompt_type"})
 _TIMES = frozenset({"start_percent", "end_percent", "timestep_start", "timestep_end"})
 _SIZES = frozenset({"width", "height", "crop_w", "crop_h", "target_width", "target_height"})
@@ -50,8 +50,8 @@ def _is_text(entry: dict[str, Any]) -> bool:
 
 def _moved(entry: dict[str, Any], device: torch.device) -> dict[str, Any]:
     """The entry with what the model is given on the device: ComfyUI copies it there at every forward pass."""
-    given = {name: copy.copy(value) for name, value in entry["model_conds"].items()}
-    for value in given.values():
-        if isinstance(value.cond, torch.Tensor):
-            value.cond = value.cond.to(device)
+    given = {
+        name: type(value)(value.cond.to(device)) if type(value) in _TENSORS else value
+        for name, value in entry["model_conds"].items()
+    }
     return {**entry, "model_conds": given}
