@@ -115,5 +115,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where processes share the tests, those of a file stay together, as they share models and servers, and so do
     those of the browser."""
     for item in items:
-        folder = item.path.parent
-        item.add_marker(pytest.mark.xdist_group(folder.name if folder.name == "browser" else item.path.stem))
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(name=folder if folder == "browser" else item.path.stem))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import swd_dev.testing
-from swd_dev.testing import COVERAGE_FLOOR, coverage_options
+from swd_dev.testing import COVERAGE_FLOOR, coverage_options, process_options
 
 PACK = Path(__file__).resolve().parents[2]
 SOURCE = """
@@ -40,8 +40,15 @@ def run(project: Path, options: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("arguments", [["-k", "parity"], ["tests/unit"], ["-q"]])
-def test_a_part_of_the_tests_is_not_measured(arguments: list[str]) -> None:
+def test_a_part_of_the_tests_is_not_measured_and_runs_in_one_process(arguments: list[str]) -> None:
     assert coverage_options(arguments) == []
+    assert process_options(arguments) == []
+
+
+def test_the_tests_of_a_file_stay_in_one_process(request: pytest.FixtureRequest) -> None:
+    """By the mark that the distribution of a whole run goes by."""
+    assert "--dist=loadgroup" in process_options([])
+    assert request.node.get_closest_marker("xdist_group").kwargs == {"name": "test_coverage"}
 
 
 def test_a_whole_run_fails_below_the_floor_and_names_what_is_not_reached(project: Path, monkeypatch) -> None:
