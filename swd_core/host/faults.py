@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, explain
+from ..lora.check import is_finite
 from ..stages import Stage
 
 # What torch says when tensors of two sizes meet.
@@ -40,7 +41,7 @@ def stage_error(error: RuntimeError, stage: Stage, last: Stage, pictures: int) -
 
 
 def not_finite(guider: Any, stage: Stage, last: Stage) -> InputError:
-    """The error for a stage whose clean latent holds NaN or infinity. Names the prompt if that is where it came from.
+    """The error for a stage whose clean latent holds NaN or infinity. Names the prompt or the LoRA that it came from.
 
     `guider`: has its `inner_model` still.
     """
@@ -51,6 +52,14 @@ def not_finite(guider: Any, stage: Stage, last: Stage) -> InputError:
             found="NaN or infinity in the embedding of the text",
             allowed="finite numbers",
             remedy="start ComfyUI with --fp32-text-enc, or download the text encoder again.",
+        )
+    weight = next(_unsound_patches(guider.model_patcher.patches), None)
+    if weight is not None:
+        return InputError(
+            "model: a LoRA on it is not finite.",
+            found=f"NaN or infinity in what changes {weight[:100]}",
+            allowed="finite numbers",
+            remedy="take the LoRAs off one by one to see which it is, and download that one again.",
         )
     dtype = guider.inner_model.get_dtype_inference()
     return InputError(
@@ -68,8 +77,23 @@ def _name(stage: Stage, last: Stage) -> str:
 def _unsound_prompts(conditions: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
     for name, entries in conditions.items():
         texts = (entry.get(key) for entry in entries for key in ("cross_attn", "pooled_output"))
-        if any(isinstance(text, Tensor) and not torch.isfinite(text).all() for text in texts):
+        if any(isinstance(text, Tensor) and not is_finite(text) for text in texts):
             yield name
+
+
+def _unsound_patches(patches: Mapping[str, Any]) -> Iterator[str]:
+    return (weight for weight, entries in patches.items() if not all(map(is_finite, _tensors(entries))))
+
+
+def _tensors(patch: Any) -> Iterator[Tensor]:
+    """All tensors of a patch: in tuples and lists of any depth, and of ComfyUI's adapters."""
+    if isinstance(patch, Tensor):
+        yield patch
+    elif isinstance(patch, (tuple, list)):
+        for part in patch:
+            yield from _tensors(part)
+    elif hasattr(patch, "weights"):
+        yield from _tensors(patch.weights)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

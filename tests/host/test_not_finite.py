@@ -84,6 +84,25 @@ def test_a_lora_at_a_senseless_strength_is_told_of_strength(swd, load, positive)
         all_in_one(swd, model, positive, empty_latent(FAMILY, SIZE), 1, PRESET)
 
 
+@pytest.mark.parametrize("kind", ["adapter", "difference"])
+def test_a_lora_that_is_not_finite_is_named_whoever_loaded_it(swd, load, positive, kind: str) -> None:
+    """ComfyUI's own loader looks at no number, this pack's at a part of a large file."""
+    name = "joint_blocks.1.x_block.attn.proj"
+    weight = load(FAMILY).model.state_dict()[f"diffusion_model.{name}.weight"]
+    down, up = torch.ones(2, weight.shape[1]), torch.ones(weight.shape[0], 2)
+    up[3, 1] = math.nan
+    key = f"diffusion_model.{name}"
+    pair = {f"{key}.lora_A.weight": down, f"{key}.lora_B.weight": up}
+    whole = {f"{key}.diff": torch.full_like(weight, math.inf)}
+    model = comfy.sd.load_lora_for_models(load(FAMILY), None, pair if kind == "adapter" else whole, 1.0, 0)[0]
+    with pytest.raises(ValueError, match="not finite") as error:
+        advanced(swd, model, positive, empty_latent(FAMILY, SIZE), 1, PRESET)
+    first, found, _, remedy = str(error.value).splitlines()
+    assert first == "model: a LoRA on it is not finite."
+    assert found == f"Found: NaN or infinity in what changes diffusion_model.{name}.weight"
+    assert "one by one" in remedy
+
+
 @pytest.mark.parametrize("part", ["tokens", "pooled"])
 def test_a_prompt_that_is_not_finite_is_named_and_not_the_model(swd, load, part: str) -> None:
     text = make_text(FAMILY)

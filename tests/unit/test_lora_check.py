@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -23,6 +24,22 @@ def check(**others: torch.Tensor) -> None:
 )
 def test_decimal_numbers_of_any_width_pass(dtype: torch.dtype) -> None:
     check(bias=torch.ones(4).to(dtype), alpha=torch.tensor(4).to(dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float8_e5m2])
+def test_large_numbers_pass_though_their_sum_is_infinite(dtype: torch.dtype) -> None:
+    bias = torch.full((4,), torch.finfo(dtype).max).to(dtype)
+    assert bias.float().sum().to(dtype if dtype.itemsize > 1 else torch.float16).isinf()
+    check(bias=bias)
+
+
+@pytest.mark.parametrize(("rows", "seen"), [(slice(None), True), (slice(800, 801), True), (slice(801, 802), False)])
+def test_of_a_large_tensor_every_eighth_row_is_looked_at(rows: slice, seen: bool) -> None:
+    down, up = torch.ones(2, 3), torch.ones(100_000, 2)
+    up[rows] = math.nan
+    tensors = {"m.lora_A.weight": down, "m.lora_B.weight": up}
+    with pytest.raises(InputError, match="cannot be used") if seen else nullcontext():
+        check_numbers(parse_layers(tensors, "file"), tensors, "file")
 
 
 def test_what_need_not_be_decimal_may_be_whole() -> None:

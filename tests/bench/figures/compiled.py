@@ -25,9 +25,6 @@ PRESET = "SD3.5 Medium, 4 steps"
 
 def measure(setting: Setting) -> Iterator[Row]:
     """Time of SwD as it is, and of the diffusers loop / time of SwD compiled; with CUDA graphs and without."""
-    if setting.device.type == "cpu" and setting.backend == "inductor":
-        # Minutes a size on a CPU, and nothing to learn: launches cost nothing there.
-        return
     if PRESET not in setting.presets or not setting.has_time(f"compiled, {PRESET}"):
         return
     with model_of(setting, setting.presets[PRESET], setting.size("tiny")) as model, ready(model.patcher):
