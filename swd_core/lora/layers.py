@@ -119,7 +119,9 @@ _FORMS = (
 
 def find_name(layer: Layer, known: Iterable[str]) -> str | None:
     """The name under which a host's key map lists a layer; None if it does not. `known` should be a set or a dict."""
-    forms = (form.format(dotted=layer.module, underscored=layer.module.replace(".", "_")) for form in _FORMS)
+    dotted = layer.module
+    underscored = dotted.replace(".", "_")
+    forms = (form.format(dotted=dotted, underscored=underscored) for form in _FORMS)
     return next((name for name in (layer.name, *forms) if name in known), None)
 
 

@@ -33,10 +33,10 @@ def test_large_numbers_pass_though_their_sum_is_infinite(dtype: torch.dtype) -> 
     check(bias=bias)
 
 
-@pytest.mark.parametrize(("rows", "seen"), [(slice(None), True), (slice(800, 801), True), (slice(801, 802), False)])
-def test_of_a_large_tensor_every_eighth_row_is_looked_at(rows: slice, seen: bool) -> None:
-    down, up = torch.ones(2, 3), torch.ones(100_000, 2)
-    up[rows] = math.nan
+@pytest.mark.parametrize(("place", "seen"), [(slice(None), True), (slice(2**11 - 1, 2**11), True), (2**11, False)])
+def test_of_a_large_tensor_the_first_numbers_are_looked_at(place: slice | int, seen: bool) -> None:
+    down, up = torch.ones(2, 3), torch.ones(2**12, 2)
+    up[place] = math.nan
     tensors = {"m.lora_A.weight": down, "m.lora_B.weight": up}
     with pytest.raises(InputError, match="cannot be used") if seen else nullcontext():
         check_numbers(parse_layers(tensors, "file"), tensors, "file")
