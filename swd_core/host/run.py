@@ -59,9 +59,10 @@ class Run:
         shapes = [(*picture, *stage.size) for stage in self.stages]
         self.pinned = _pins_memory(self.noise.device)
         self.drawn = NoiseAhead(self.source, shapes, self.pinned)
-        self.conditions = texts_on(self.guider.original_conds, self.noise.device)
+        device = self.noise.device
         plain = self.init is None and self.mask is None
-        self.texts = prepared_texts(self.guider, self.noise.device) if plain else None
+        self.texts = prepared_texts(self.guider, device) if plain else None
+        self.conditions = texts_on(self.guider.original_conds, device) if self.texts is None else {}
 
     @property
     def model_sampling(self) -> Any:

@@ -12,12 +12,14 @@ from comfy.patcher_extension import WrappersMP, get_all_wrappers
 
 from .conditions import Conditions
 
-# What these make of the entries below does not depend on the size of the latent.
-_MODELS = (comfy.model_base.SD3, comfy.model_base.Flux, comfy.model_base.SDXL)
 _TENSORS = (comfy.conds.CONDRegular, comfy.conds.CONDCrossAttn)
-_TEXT = frozenset({"cross_attn", "pooled_output", "model_conds", "uuid", "guidance", "strength", "prompt_type"})
-_TIMES = frozenset({"start_percent", "end_percent", "timestep_start", "timestep_end"})
-_SIZES = frozenset({"width", "height", "crop_w", "crop_h", "target_width", "target_height"})
+# What these models make of an entry with these keys does not depend on the size of the latent.
+_MODELS = (comfy.model_base.SD3, comfy.model_base.Flux, comfy.model_base.SDXL)
+_KEYS = frozenset({
+    "cross_attn", "pooled_output", "model_conds", "uuid", "guidance", "strength", "prompt_type",
+    "start_percent", "end_percent", "timestep_start", "timestep_end",
+    "width", "height", "crop_w", "crop_h", "target_width", "target_height",
+})  # fmt: skip
 
 
 def prepared_texts(guider: Any, device: torch.device) -> Conditions | None:
@@ -45,7 +47,7 @@ def _is_plain(guider: Any) -> bool:
 
 def _is_text(entry: dict[str, Any]) -> bool:
     bound = any(isinstance(value, comfy.conds.CONDNoiseShape) for value in entry["model_conds"].values())
-    return not bound and entry.keys() <= _TEXT | _TIMES | _SIZES
+    return not bound and entry.keys() <= _KEYS
 
 
 def _moved(entry: dict[str, Any], device: torch.device) -> dict[str, Any]:
