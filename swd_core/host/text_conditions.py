@@ -15,7 +15,7 @@ from .conditions import Conditions
 _TENSORS = (comfy.conds.CONDRegular, comfy.conds.CONDCrossAttn)
 # What these models make of an entry with these keys does not depend on the size of the latent.
 _MODELS = (comfy.model_base.SD3, comfy.model_base.Flux, comfy.model_base.SDXL)
-_KEYS = frozenset({
+_TEXT_KEYS = frozenset({
     "cross_attn", "pooled_output", "model_conds", "uuid", "guidance", "strength", "prompt_type",
     "start_percent", "end_percent", "timestep_start", "timestep_end",
     "width", "height", "crop_w", "crop_h", "target_width", "target_height",
@@ -47,7 +47,7 @@ def _is_plain(guider: Any) -> bool:
 
 def _is_text(entry: dict[str, Any]) -> bool:
     bound = any(isinstance(value, comfy.conds.CONDNoiseShape) for value in entry["model_conds"].values())
-    return not bound and entry.keys() <= _KEYS
+    return not bound and entry.keys() <= _TEXT_KEYS
 
 
 def _moved(entry: dict[str, Any], device: torch.device) -> dict[str, Any]:
