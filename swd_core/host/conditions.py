@@ -33,7 +33,7 @@ def stage_conditions(
     """Fresh, unprocessed copies of a guider's original conditions for a stage.
 
     `process_conds` binds conditions to one size (areas, masks, concat latents, size embeddings), so each stage needs
-    copies that it has not touched. `stage` and `target`: (height, width) in latent pixels.
+    copies that it has not touched. `stage` and `target`: ([frames,] height, width) in latent pixels.
     """
     conditions = {
         name: [_for_stage(entry, stage, target, pixels_per_latent) for entry in entries]
@@ -46,27 +46,38 @@ def stage_conditions(
 
 def _for_stage(entry: dict[str, Any], stage: Size, target: Size, pixels_per_latent: int) -> dict[str, Any]:
     entry = entry.copy()
-    area = entry.get("area")
-    # A percentage is resolved by ComfyUI at the size of the stage; an absolute area is in pixels of the target.
-    if area is not None and area[0] != "percentage":
-        entry["area"] = scale_area(area, stage, target)
+    if entry.get("area") is not None:
+        entry["area"] = scale_area(_absolute(entry["area"], target), stage, target)
     if "gligen" in entry:
         kind, model, boxes = entry["gligen"]
         entry["gligen"] = (kind, model, [(box[0], *scale_area(box[1:5], stage, target), *box[5:]) for box in boxes])
     # SDXL was distilled with the final size as its size conditioning at every scale (upstream README, SDXL call).
-    entry.setdefault("height", target[0] * pixels_per_latent)
-    entry.setdefault("width", target[1] * pixels_per_latent)
+    entry.setdefault("height", target[-2] * pixels_per_latent)
+    entry.setdefault("width", target[-1] * pixels_per_latent)
     return entry
 
 
-def scale_area(area: Sequence[int], stage: Size, target: Size) -> tuple[int, ...]:
+def _absolute(area: Sequence[Any], target: Size) -> Sequence[Any]:
+    """An area of percentages as ComfyUI resolves it at the target; any other as it is."""
+    if area[0] != "percentage" or len(area) != 1 + 2 * len(target):
+        return area
+    parts = [round(part * side) for part, side in zip(area[1:], (*target, *target), strict=True)]
+    return (*(max(1, size) for size in parts[: len(target)]), *parts[len(target) :])
+
+
+def scale_area(area: Sequence[Any], stage: Size, target: Size) -> tuple[Any, ...]:
     """An absolute area of the target at the size of a stage.
 
-    `area`: (height, width, y, x) in latent pixels, or (frames, height, width, frame, y, x), whose frames stay.
+    `area`: (height, width, y, x) in latent pixels, or (frames, height, width, frame, y, x), whose frames stay. Both
+    edges are rounded, not the size: areas that meet in the target meet in the stage, and no strip between them is left
+    without a prompt. Percentages that are none of the target's dimensions are left to ComfyUI.
     """
+    if area[0] == "percentage":
+        return tuple(area)
     half = len(area) // 2
     sizes, offsets = list(area[:half]), list(area[half:])
     for axis in (-2, -1):
-        sizes[axis] = max(1, round(sizes[axis] * stage[axis] / target[axis]))
-        offsets[axis] = min(round(offsets[axis] * stage[axis] / target[axis]), stage[axis] - 1)
+        start = min(round(offsets[axis] * stage[axis] / target[axis]), stage[axis] - 1)
+        end = round((offsets[axis] + sizes[axis]) * stage[axis] / target[axis])
+        sizes[axis], offsets[axis] = max(1, end - start), start
     return (*sizes, *offsets)

@@ -102,9 +102,8 @@ class Run:
     def _through_guider(self, sampler: StageSampler, noise: Tensor) -> None:
         """The stage by the guider's own `inner_sample`, for which ComfyUI prepares everything anew."""
         stage = sampler.stage
-        target = tuple(self.noise.shape[-2:])
         self.guider.conds = stage_conditions(
-            self.conditions, self.guider.model_options, stage.size, target, self.pixels_per_latent
+            self.conditions, self.guider.model_options, noise.shape[2:], self.noise.shape[2:], self.pixels_per_latent
         )
         call_known(
             self.guider.inner_sample,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -18,6 +19,8 @@ from .checks import check_finite, check_run, read_sigmas
 from .faults import not_finite
 from .report import clock_for, log_run, timed
 from .run import Callback, Run
+
+logger = logging.getLogger("swd")
 
 
 class ScaleWiseSampler(comfy.samplers.KSAMPLER):
@@ -67,7 +70,7 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
             init=model_wrap.inner_model.process_latent_out(latent_image) if has_latent else None,
             mask=denoise_mask,
             extra_args=extra_args,
-            source=StageNoise(seed, recover_items(noise, seed) if self.items is None else self.items),
+            source=StageNoise(seed, _items_of(noise, seed) if self.items is None else self.items),
             pixels_per_latent=self.schedule.model.pixels_per_latent,
             has_noise=has_noise,
             # At the top of its noise scale a model is to see noise alone; ComfyUI would leave the latent below it.
@@ -81,6 +84,18 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
                 raise not_finite(model_wrap, stages[bad], stages[-1])
             log_run(self.schedule, stages, noise.shape[0], clock)
             return run.finish(x0, levels[-1])
+
+
+def _items_of(noise: Tensor, seed: int) -> Iterable[int]:
+    """The number k of each picture for the noise rule."""
+    items = recover_items(noise, seed)
+    if items is not None:
+        return items
+    logger.warning(
+        "SwD: noise: it is not what Random Noise draws for this seed, or its batch_index is too large to be found. "
+        "Each step draws its own noise from the seed; pictures count by their place in the batch."
+    )
+    return range(len(noise))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 import comfy.samplers
 import pytest
 import torch
+from comfy.sample import prepare_noise
 from comfy_extras.nodes_mask import SolidMask
 from reference import make_text, stage_sizes
 from running import all_in_one, conditioning, empty_latent, relative_error, schedule_of
@@ -103,6 +104,38 @@ def test_the_region_is_the_same_part_of_the_picture_at_every_stage(swd, load, fi
         figure(f"{kind.__name__} at {width} x {height}: off by latent pixels", error, 1.0)
         # A mask is resized bilinearly and so bleeds into the next latent pixel on both sides.
         assert error <= (2.0 if "mask" in kind.__name__ else 1.0)
+
+
+@pytest.mark.parametrize("parts", [(48, 48, 56), (38, 38, 38, 38)], ids=["three columns", "four columns"])
+@pytest.mark.parametrize("absolute", [True, False], ids=["area", "percentage"])
+def test_areas_that_meet_in_the_picture_meet_at_every_stage(swd, load, absolute: bool, parts: tuple[int, ...]) -> None:
+    """ComfyUI takes 0 for the prediction where no prompt acts; a strip of it would grow with the latent."""
+    height, width = 104, 152
+    clone = load(FAMILY).clone()
+    clone.set_model_unet_function_wrapper(lambda apply_model, arguments: torch.ones_like(arguments["input"]))
+    columns: list[Any] = []
+    for number, part in enumerate(parts):
+        x = sum(parts[:number])
+        if absolute:
+            columns += ConditioningSetArea().append(text(number), part * 8, height * 8, x * 8, 0, 1.0)[0]
+        else:
+            columns += ConditioningSetAreaPercentage().append(text(number), part / width, 1.0, x / width, 0, 1.0)[0]
+    guider = comfy.samplers.CFGGuider(clone)
+    guider.inner_set_conds({"positive": columns})
+    schedule, sigmas = schedule_of(swd, clone, PRESET)
+    sampler = swd["SamplerSWD"].execute(schedule=schedule, upscale_method="bicubic").result[0]
+    predicted: list[Tensor] = []
+    noise = prepare_noise(torch.zeros(1, 16, height, width), 0)
+    guider.sample(
+        noise,
+        torch.zeros_like(noise),
+        sampler,
+        sigmas,
+        callback=lambda index, x0, x, total: predicted.append(x0),
+        seed=0,
+    )
+    assert len(predicted) == 4
+    assert all(bool((x0 != 0).all()) for x0 in predicted)
 
 
 def test_absolute_and_percentage_forms_of_one_region_agree(swd, load) -> None:

@@ -123,8 +123,10 @@ def test_picture_k_of_a_batch_is_a_single_picture_with_seed_plus_k(swd, large, p
 def test_a_picture_taken_from_a_batch_keeps_its_number(swd, large, positive, figure, run) -> None:
     whole = empty_latent("sd35_large", (16, 16), 6)
     part = LatentFromBatch().frombatch(whole, 3, 2)[0]
+    # As Rebatch Latents numbers on: any number may come.
+    late = LatentFromBatch().frombatch(empty_latent("sd35_large", (16, 16), 400), 300, 2)[0]
     repeated = RepeatLatentBatch().repeat(empty_latent("sd35_large", (16, 16), batch_index=[4]), 2)[0]
-    for latent, items in ((part, (3, 4)), (repeated, (4, 5))):
+    for latent, items in ((part, (3, 4)), (late, (300, 301)), (repeated, (4, 5))):
         assert latent["batch_index"] == list(items)
         taken = run(swd, large, positive, latent, 100, FOUR)["samples"]
         alone = torch.cat(

@@ -107,9 +107,9 @@ def test_noise_leaves_the_global_generator_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_items_of_foreign_or_absent_noise_count_by_position() -> None:
+def test_absent_noise_counts_by_position_and_foreign_noise_is_not_taken_for_comfyuis() -> None:
     assert recover_items(torch.zeros(3, 4, 8, 8), 5) == [0, 1, 2]
-    assert recover_items(torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(99)), 5) == [0, 1, 2]
+    assert recover_items(torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(99)), 5) is None
 
 
 @pytest.mark.parametrize("method", ["bicubic", "bilinear", "nearest-exact", "area"])
