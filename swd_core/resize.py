@@ -21,6 +21,13 @@ def _interpolate(mode: str) -> Callable[[Tensor, tuple[int, int]], Tensor]:
     return interpolate
 
 
+def _area(latent: Tensor, size: tuple[int, int]) -> Tensor:
+    if latent.device.type != "mps":
+        return F.interpolate(latent, size=size, mode="area")
+    # torch on Apple GPUs averages only by whole factors (pytorch issue 96056), and stages have other ones.
+    return F.interpolate(latent.cpu(), size=size, mode="area").to(latent.device)
+
+
 def _slerp(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     """Turn channel vectors a towards b on the sphere and mix their lengths linearly. a, b: [B, C, H, W]."""
     length_a, length_b = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
@@ -53,7 +60,7 @@ METHODS: dict[str, Callable[[Tensor, tuple[int, int]], Tensor]] = {
     "bicubic": _interpolate("bicubic"),
     "bilinear": _interpolate("bilinear"),
     "nearest-exact": _interpolate("nearest-exact"),
-    "area": _interpolate("area"),
+    "area": _area,
     "bislerp": _bislerp,
 }
 

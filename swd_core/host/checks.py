@@ -84,17 +84,22 @@ def cannot_grow(samples: object, name: str) -> InputError:
     )
 
 
-def check_mask(mask: Tensor | None) -> None:
+def check_mask(mask: object) -> None:
     """Refuse a mask that ComfyUI cannot bring to the size of a latent.
 
     Raises:
         InputError
     """
-    if mask is None or (mask.ndim >= 2 and mask.numel() and mask.is_floating_point()):
+    found = type(mask).__name__
+    if isinstance(mask, Tensor):
+        found = f"a mask {list(mask.shape)} of {str(mask.dtype).removeprefix('torch.')}"
+        if mask.ndim >= 2 and mask.numel() and mask.is_floating_point():
+            return
+    elif mask is None:
         return
     raise InputError(
         "latent_image: its mask cannot be used.",
-        found=f"a mask {list(mask.shape)} of {str(mask.dtype).removeprefix('torch.')}",
+        found=found,
         allowed="decimal numbers [B, H, W] of any height and width",
         remedy="make the mask with a mask node and set it with Set Latent Noise Mask.",
     )

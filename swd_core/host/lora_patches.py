@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 import comfy.lora
@@ -13,11 +14,12 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..lora.check import check_numbers
-from ..lora.file import LoraFile
+from ..lora.file import CONFIG_NAME, LoraFile
 from ..lora.layers import Layer, find_name, guess_family, parse_layers
 from ..lora.scale import AdapterScale, adapter_scale
 from .dora import PeftDora
 from .lora_shapes import Source, Target, bias_of, check_pair, check_patch, weight_key
+from .whole_weight import WholeWeight
 
 T = TypeVar("T")
 
@@ -57,7 +59,7 @@ def build_patches(lora: LoraFile, base_model: Any, family: str) -> LoraPatches:
             remedy="load the LoRA that was made for this model.",
         )
     source = Source(lora.name, tensors, adapter_scale(lora), base_model.state_dict(), fits)
-    result = LoraPatches(total=len(adapters), scale_source=_scale_source(layers, source.settings))
+    result = LoraPatches(total=len(adapters), scale_source=_scale_source(lora, layers, source.settings))
     for layer in layers:
         name = names[layer.name]
         if name is None:
@@ -80,10 +82,15 @@ def _by_comfyui(file_name: str, function: Callable[..., T], *arguments: Any, **o
         ) from error
 
 
-def _scale_source(layers: list[Layer], settings: AdapterScale | None) -> str:
+def _scale_source(lora: LoraFile, layers: list[Layer], settings: AdapterScale | None) -> str:
     if any("alpha" in layer.keys for layer in layers):
         return "from alpha in the file"
-    return f"from {settings.source}" if settings else "assumed: no adapter_config.json and no alpha in the file"
+    if settings:
+        return f"from {settings.source}"
+    if lora.foreign_config:
+        own = f"{PurePath(lora.name).stem}.{CONFIG_NAME}"
+        return f"assumed: no alpha in the file, and {CONFIG_NAME} may be another file's (call it {own} if it is this one's)"
+    return f"assumed: no {CONFIG_NAME} and no alpha in the file"
 
 
 def _add_layer(result: LoraPatches, source: Source, layer: Layer, name: str, target: Target) -> None:
@@ -163,14 +170,8 @@ def _add_whole(result: LoraPatches, source: Source, layer: Layer, target: Target
         if role == "up_bias":
             _put(result, source, layer, place, ("diff", (scale * tensor,)))
         else:
-            # ComfyUI applies the function of a place (a swap of halves) to a "diff" but not to a "set".
-            swap = place[2] if isinstance(place, tuple) and len(place) > 2 else _same
-            _put(result, source, layer, place[:2] if isinstance(place, tuple) else place, ("set", (swap(tensor),)))
+            _put(result, source, layer, place, WholeWeight({key}, (tensor,)))
         _count(result, kind)
-
-
-def _same(tensor: Tensor) -> Tensor:
-    return tensor
 
 
 def _count(result: LoraPatches, kind: str) -> None:

@@ -41,11 +41,12 @@ def sample_latent(
         InputError: cfg other than 1 without a negative prompt, and whatever the sampler raises.
     """
     check_numbers(cfg=cfg, denoise=denoise)
+    given = check_latent(latent, "latent_image")
     check_mask(latent.get("noise_mask"))
     samples = call_known(
         comfy.sample.fix_empty_latent_channels,
         model,
-        check_latent(latent, "latent_image"),
+        given,
         downscale_ratio_spacial=latent.get("downscale_ratio_spacial"),
         downscale_ratio_temporal=latent.get("downscale_ratio_temporal"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from ..errors import InputError
 
 CONFIG_NAME = "adapter_config.json"
+_PEFT_STEM, _PEFT_PREFIX = "adapter_model", "base_model.model."
 _SUFFIXES = (".safetensors", ".sft")
 _PICKLE_STARTS = (b"\x80", b"PK")
 _LARGEST_CONFIG = 1 << 20
@@ -22,12 +24,16 @@ _UNREADABLE = (SafetensorError, OSError, OverflowError, RuntimeError, TypeError,
 
 @dataclass(frozen=True)
 class LoraFile:
-    """A LoRA as it was read: tensors by key, metadata of the header, and the PEFT configuration beside it, if any."""
+    """A LoRA as it was read: tensors by key, metadata of the header, and the PEFT configuration beside it, if any.
+
+    `foreign_config`: there is a configuration in the folder, but nothing says that it is this file's.
+    """
 
     name: str
     tensors: dict[str, Tensor]
     metadata: dict[str, str]
     config: dict[str, Any] | None
+    foreign_config: bool = False
 
 
 def read_lora(path: Path, name: str) -> LoraFile:
@@ -56,7 +62,18 @@ def read_lora(path: Path, name: str) -> LoraFile:
             allowed="a complete safetensors file",
             remedy="download the file again.",
         ) from error
-    return LoraFile(name, tensors, metadata, _read_config(config_path(path), name))
+    config = config_path(path)
+    if config.name == CONFIG_NAME and config.is_file() and not _owns_folder(path, tensors):
+        return LoraFile(name, tensors, metadata, None, foreign_config=True)
+    return LoraFile(name, tensors, metadata, _read_config(config, name))
+
+
+def _owns_folder(path: Path, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the configuration of a folder can be that of a LoRA file in it: the file has PEFT's name, or PEFT's
+    names inside, or is the only one there. In a folder of many LoRAs it would change the scale of all others."""
+    if path.stem == _PEFT_STEM or any(key.startswith(_PEFT_PREFIX) for key in tensors):
+        return True
+    return not any(other.suffix.lower() in _SUFFIXES and other.name != path.name for other in path.parent.iterdir())
 
 
 def config_path(path: Path) -> Path:

@@ -18,7 +18,7 @@ _ROLES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("down", r"\.lora_linear_layer\.down\.weight$"),
         ("up", r"\.lora_linear_layer\.up\.weight$"),
         ("up_bias", r"\.lora_B(\.[^.]+)?\.bias$"),
-        ("magnitude", r"\.lora_magnitude_vector(\.[^.]+)?$"),
+        ("magnitude", r"\.lora_magnitude_vector(\.[^.]+)??(\.weight)?$"),
         ("alpha", r"\.alpha$"),
         ("unsupported", r"\.lora_embedding_[AB](\.[^.]+)?$"),
         # Other forms that ComfyUI's own loader reads; they pass through under the suffix they have.

@@ -79,6 +79,16 @@ LATENTS = {
     "a mask of no pictures": ("flux", mask(torch.ones(0, 16, 16)), MASK, False),
     "a mask without height": ("flux", mask(torch.ones(1, 0, 16)), MASK, False),
     "a mask of true and false": ("flux", mask(torch.ones(1, 16, 16) > 0), MASK, False),
+    "a mask of several tensors": (
+        "flux", latent(noise(1, 16, 16, 16), noise_mask=NestedTensor([torch.ones(1, 1, 16, 16)])), MASK, False,
+    ),
+    "video and sound together, and their masks": (
+        "flux",
+        latent(NestedTensor([noise(1, 16, 1, 16, 16), noise(1, 8, 16)]),
+               noise_mask=NestedTensor([torch.ones(1, 1, 1, 16, 16), torch.ones(1, 1, 16)])),
+        GROW,
+        True,
+    ),
     "too few numbers of pictures": ("flux", latent(torch.zeros(3, 16, 16, 16), batch_index=[0]), INDEX, True),
     "too many numbers of pictures": ("flux", latent(torch.zeros(1, 16, 16, 16), batch_index=[0, 1]), INDEX, True),
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import comfy.lora
+import comfy.model_management
 import folder_paths
 import pytest
 import torch
@@ -135,6 +136,25 @@ def test_strength_scales_the_adapter(swd, load, lora_folder: Path, figure, stren
     assert relative_error(latent, expected) <= BAR
 
 
+def test_strength_acts_on_whole_weights_too(swd, load, lora_folder: Path) -> None:
+    """At 0 the model is its own, at 1 it has the weights of the file, and between them the mean of both."""
+    options = {"target_modules": ["to_q"], "modules_to_save": ["proj_out", "norm_out.linear"]}
+    write_lora("sd35_medium", lora_folder / "whole", seed=4, rank=8, alpha=20, bias="lora_only", **options)
+    name = "whole/adapter_model.safetensors"
+
+    def weights(model: Any) -> dict[str, torch.Tensor]:
+        comfy.model_management.load_models_gpu([model], force_patch_weights=True)
+        return {key: value.clone() for key, value in model.model.state_dict().items() if "final_layer" in key}
+
+    base = weights(load("sd35_medium"))
+    off, half, whole = (weights(apply(swd, load("sd35_medium"), name, strength)[0]) for strength in (0.0, 0.5, 1.0))
+    assert all(torch.equal(off[key], value) for key, value in base.items())
+    changed = [key for key in base if not torch.equal(base[key], whole[key])]
+    assert len(changed) >= 2
+    for key in changed:
+        torch.testing.assert_close(half[key], (base[key] + whole[key]) / 2)
+
+
 FORMS = {
     "adapter name in the key": lambda name, half: f"base_model.model.{name}.lora_{half}.style.weight",
     "diffusers": lambda name, half: f"transformer.{name}.lora_{half}.weight",
@@ -176,6 +196,27 @@ def test_alpha_in_the_file_counts_before_the_configuration(swd, load, tiny_model
     assert "scale 0.5 from alpha in the file" in report
     original = apply(swd, load("flux"), "swd_flux/adapter_model.safetensors")[0]
     assert torch.equal(latent_of(swd, patched, "flux"), latent_of(swd, original, "flux"))
+
+
+def test_a_configuration_in_a_folder_of_many_is_not_taken_for_every_file(
+    swd, load, tiny_models: Path, lora_folder: Path
+) -> None:
+    """Saved unrenamed beside other LoRAs it would rescale each of them that has no alpha, or keep it from loading."""
+    source = tiny_models / "loras/swd_flux"
+    many = lora_folder / "many"
+    many.mkdir()
+    (many / "adapter_config.json").write_text(json.dumps({"lora_alpha": 40, "r": 8}))
+    tensors = load_file(source / "adapter_model.safetensors")
+    bare = {key.removeprefix("base_model.model."): value for key, value in tensors.items()}
+    save_file(bare, many / "style.safetensors")
+    assert "scale 5.0 from adapter_config.json" in apply(swd, load("flux"), "many/style.safetensors")[1]
+    save_file(tensors, many / "peft.safetensors")
+    assert "scale 5.0 from adapter_config.json" in apply(swd, load("flux"), "many/peft.safetensors")[1]
+    report = apply(swd, load("flux"), "many/style.safetensors")[1]
+    assert "scale 1.0 assumed: no alpha in the file, and adapter_config.json may be another file's" in report
+    assert "style.adapter_config.json" in report
+    shutil.copy(many / "adapter_config.json", many / "style.adapter_config.json")
+    assert "scale 5.0 from adapter_config.json" in apply(swd, load("flux"), "many/style.safetensors")[1]
 
 
 def test_without_a_configuration_scale_1_is_assumed_and_said(swd, load, tiny_models: Path, lora_folder: Path) -> None:

@@ -61,6 +61,14 @@ def test_other_tensors_of_a_layer_are_told_apart() -> None:
     assert layers["odd"].unsupported == ["odd"]
 
 
+@pytest.mark.parametrize("name", ["", ".style"])
+@pytest.mark.parametrize("end", ["", ".weight"])
+def test_the_magnitude_of_a_dora_is_found_in_every_spelling(name: str, end: str) -> None:
+    keys = [f"m.lora_A{name}.weight", f"m.lora_B{name}.weight", f"m.lora_magnitude_vector{name}{end}"]
+    (layer,) = parse_layers(keys, "file")
+    assert layer.keys == dict(zip(("down", "up", "magnitude"), keys, strict=True))
+
+
 @pytest.mark.parametrize("roles", [(), ("down",), ("up",), ("weight", "bias")])
 def test_half_a_pair_is_none(roles: tuple[str, ...]) -> None:
     assert not Layer("m", dict.fromkeys(roles, "key")).is_pair
