@@ -7,14 +7,17 @@ import re
 
 from .errors import InputError
 
+# Those of Latin, Chinese, Japanese and Arabic keyboards.
+_SEPARATORS = re.compile(r"[,;\uff0c\u3001\uff1b\u060c\u061b\s]+")
+
 
 def parse_numbers(text: str, name: str, example: str) -> tuple[float, ...]:
-    """Read numbers separated by commas, semicolons or white space.
+    """Read numbers separated by commas or semicolons of any script, or white space.
 
     Raises:
         InputError: nothing there, or something that is not a finite number. `name` and `example` go into the message.
     """
-    words = [word for word in re.split(r"[,;\s]+", text.strip()) if word]
+    words = [word for word in _SEPARATORS.split(text.strip()) if word]
     if not words:
         raise InputError(
             f"{name}: the list is empty.", found=repr(text[:200]), allowed=example, remedy="list one number a step."

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from .cost import has_flops, shares, speed_up
-from .schedule import Schedule
+from .schedule import CUSTOM, Schedule
 
 Colour = tuple[int, int, int]
 
@@ -56,7 +56,7 @@ def image_of(picture: Image.Image) -> Tensor:
 
 
 def _title(schedule: Schedule) -> str:
-    return f"{schedule.model.family}, custom" if schedule.name == "custom" else schedule.name
+    return f"{schedule.model.family}, custom" if schedule.name == CUSTOM else schedule.name
 
 
 def _draw_steps(

@@ -71,43 +71,37 @@ def preset_of_schedule(scales: Sequence[float], timesteps: Sequence[float], fami
     return next((p for p in PRESETS if (p.family, p.scales, p.timesteps) == wanted), None)
 
 
-def choose_preset(option: str, model: ModelFacts, lora_name: str | None = None) -> Preset:
-    """Resolve a preset option for a model.
-
-    `auto` takes the preset of the SwD LoRA that is loaded on the model, else the default of the model's family. A model
-    of a family that has no preset may borrow any.
+def choose_preset(option: str, model: ModelFacts) -> Preset:
+    """Resolve a preset option for a model. `auto` is the default of its family, and a family without may borrow any.
 
     Raises:
         InputError: unknown option, a preset of another family, or `auto` for a family without a preset.
     """
     if option == AUTO:
-        return _automatic(model, lora_name)
+        return _default(model)
     chosen = next((preset for preset in PRESETS if preset.name == option), None)
     if chosen is None:
         raise InputError(
-            "preset: no such preset.", found=repr(option), allowed=", ".join(OPTIONS), remedy="choose one of these."
+            "preset: no such preset.", found=repr(option), allowed="; ".join(OPTIONS), remedy="choose one of these."
         )
     own = [preset.name for preset in PRESETS if preset.family == model.family]
     if own and chosen.name not in own:
         raise InputError(
             f"preset: {chosen.name} is not for {model.family}.",
             found=f"a {model.family} model",
-            allowed=", ".join((AUTO, *own)),
+            allowed="; ".join((AUTO, *own)),
             remedy="choose a preset of this model, or load the model that the preset is for.",
         )
     return chosen
 
 
-def _automatic(model: ModelFacts, lora_name: str | None) -> Preset:
-    of_lora = preset_of_lora(lora_name) if lora_name else None
-    if of_lora and of_lora.family == model.family:
-        return of_lora
+def _default(model: ModelFacts) -> Preset:
     default = next((preset for preset in PRESETS if preset.family == model.family), None)
     if default is None:
         raise InputError(
             f"preset: auto knows no schedule for {model.family}.",
             found=f"a {model.family} model",
-            allowed=", ".join(preset.name for preset in PRESETS),
+            allowed="; ".join(preset.name for preset in PRESETS),
             remedy="choose a preset by hand, or write your own with SwD Custom Schedule.",
         )
     return default

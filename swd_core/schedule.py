@@ -11,6 +11,8 @@ from .errors import InputError
 from .family import ModelFacts
 from .presets import Preset
 
+# The name of a schedule that is no preset.
+CUSTOM = "custom"
 SCALES_EXAMPLE = "64, 80, 96, 128"
 TIMESTEPS_EXAMPLE = "1.0, 0.8959, 0.7371, 0.6022"
 _LARGEST_SCALE = 1e6
@@ -61,7 +63,7 @@ def custom_schedule(
         InputError: lengths that differ, scales that fall or are not positive, timesteps that do not fall within (0, 1].
     """
     timesteps = check_lists(scales, timesteps)
-    return _schedule("custom", scales, timesteps, model, sigma_of)
+    return _schedule(CUSTOM, scales, timesteps, model, sigma_of)
 
 
 def check_lists(
@@ -110,7 +112,7 @@ def _check_scales(scales: Sequence[float], name: str) -> None:
             problem,
             found=_show(scales),
             allowed=f"positive numbers from small to large, the last for the full size, such as {SCALES_EXAMPLE}",
-            remedy="sort the list; only the ratios to the last number matter.",
+            remedy="sort the list; only the ratios to the last number matter. Decimals have a point.",
         )
 
 
@@ -126,7 +128,7 @@ def _check_timesteps(timesteps: Sequence[float], name: str) -> None:
             problem,
             found=_show(timesteps),
             allowed=f"t in (0, 1], falling, such as {TIMESTEPS_EXAMPLE}; a closing 0 is allowed",
-            remedy="write timesteps divided by 1000, from noisy to clean.",
+            remedy="write timesteps divided by 1000, from noisy to clean. Decimals have a point.",
         )
 
 

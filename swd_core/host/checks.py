@@ -9,10 +9,13 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import InputError
+from ..family import ModelFacts
 from ..finite import read_extremes
 from ..schedule import Schedule
 from ..stages import check_sigmas
 from .facts import read_facts
+
+_OF_A_GUIDER = ("original_conds", "inner_sample", "inner_model", "model_patcher")
 
 
 def check_numbers(**values: float) -> None:
@@ -131,7 +134,7 @@ def check_run(guider: Any, schedule: Schedule, noise: Tensor, latent: Tensor | N
     """
     if noise.ndim not in (4, 5):
         raise cannot_grow(noise, "latent_image")
-    missing = [name for name in ("original_conds", "inner_sample", "inner_model") if not hasattr(guider, name)]
+    missing = [name for name in _OF_A_GUIDER if not hasattr(guider, name)]
     if missing:
         raise InputError(
             "guider: SwD cannot run on this guider.",
@@ -143,9 +146,9 @@ def check_run(guider: Any, schedule: Schedule, noise: Tensor, latent: Tensor | N
     if model != schedule.model:
         raise InputError(
             f"schedule: made for {schedule.model.family}, but the model is {model.family}.",
-            found=f"{model} with a schedule for {schedule.model}",
+            found=f"a schedule for {_describe(schedule.model)}; a model that is {_describe(model)}",
             allowed="a schedule made from the model that is sampled",
-            remedy="connect the same model to the schedule node and to the guider.",
+            remedy="connect the same model to the schedule node and to the sampler or the guider.",
         )
     _check_shape(guider.inner_model.latent_format, noise if latent is None else latent)
     if latent is not None and latent.shape[0] != noise.shape[0]:
@@ -155,6 +158,11 @@ def check_run(guider: Any, schedule: Schedule, noise: Tensor, latent: Tensor | N
             allowed="one number for each picture",
             remedy="look at the node before: it changed the number of pictures and left batch_index as it was.",
         )
+
+
+def _describe(model: ModelFacts) -> str:
+    pixels = model.pixels_per_latent
+    return f"{model.family} (sides a multiple of {model.multiple} latent pixels, each of {pixels} image pixels)"
 
 
 def _check_shape(latent_format: Any, latent: Tensor) -> None:

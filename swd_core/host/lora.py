@@ -15,6 +15,7 @@ from ..presets import preset_of_lora
 from .checks import check_numbers
 from .facts import LORA_ATTACHMENT, SCHEDULE_ATTACHMENT, read_facts
 from .lora_patches import LoraPatches, build_patches
+from .progress import announce
 
 logger = logging.getLogger("swd")
 
@@ -38,10 +39,16 @@ def lora_path(name: str) -> Path:
         raise InputError(
             f"lora_name: {str(name)[:200]} is not in models/loras.",
             found=repr(name)[:200],
-            allowed=", ".join(lora_names()[:8]) or "nothing yet: models/loras is empty",
+            allowed=_listed() or "nothing yet: models/loras is empty",
             remedy="put the file there and press R in ComfyUI.",
         )
     return Path(path)
+
+
+def _listed() -> str:
+    names = lora_names()
+    rest = f" and {len(names) - 8} more" if names[8:] else ""
+    return ", ".join(names[:8]) + rest
 
 
 def lora_fingerprint(name: str) -> str:
@@ -60,7 +67,9 @@ def load_lora(model: Any, name: str, strength: float) -> tuple[Any, str]:
         InputError: the file is not there or wrong, nothing in it fits the model, or a layer has another shape.
     """
     check_numbers(strength_model=strength)
-    return apply_lora(model, read_lora(lora_path(name), name), strength)
+    patched, report = apply_lora(model, read_lora(lora_path(name), name), strength)
+    announce(report)
+    return patched, report
 
 
 def apply_lora(model: Any, lora: LoraFile, strength: float) -> tuple[Any, str]:
@@ -72,12 +81,15 @@ def apply_lora(model: Any, lora: LoraFile, strength: float) -> tuple[Any, str]:
     missed = set(built.patches) - set(clone.add_patches(built.patches, strength))
     built.left_out += sorted(str(target) for target in missed)
     trained = trained_schedule(lora.metadata)
+    is_swd = trained is not None or preset_of_lora(name) is not None
     # A style LoRA on top says nothing about the schedule.
-    if trained or preset_of_lora(name):
+    if is_swd:
         clone.set_attachments(LORA_ATTACHMENT, name)
         clone.set_attachments(SCHEDULE_ATTACHMENT, trained)
     report = _report(built, family)
-    logger.log(logging.WARNING if built.left_out else logging.INFO, "%s: %s", name, report)
+    # Scale 1 is right for most files that tell none, but for no published SwD LoRA.
+    doubtful = built.left_out or (is_swd and built.scale_assumed)
+    logger.log(logging.WARNING if doubtful else logging.INFO, "%s: %s", name, report)
     return clone, report
 
 

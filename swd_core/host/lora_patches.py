@@ -33,6 +33,7 @@ class LoraPatches:
     total: int = 0
     scales: set[float] = field(default_factory=set)
     scale_source: str = ""
+    scale_assumed: bool = False
     extras: dict[str, int] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
 
@@ -58,8 +59,12 @@ def build_patches(lora: LoraFile, base_model: Any, family: str) -> LoraPatches:
             allowed=f"a LoRA for {family}",
             remedy="load the LoRA that was made for this model.",
         )
-    source = Source(lora.name, tensors, adapter_scale(lora), base_model.state_dict(), fits)
-    result = LoraPatches(total=len(adapters), scale_source=_scale_source(lora, layers, source.settings))
+    source = Source(lora.name, tensors, adapter_scale(lora), base_model.state_dict(), fits, family)
+    result = LoraPatches(
+        total=len(adapters),
+        scale_source=_scale_source(lora, layers, source.settings),
+        scale_assumed=not (source.settings or _has_alpha(layers)),
+    )
     for layer in layers:
         name = names[layer.name]
         if name is None:
@@ -83,14 +88,19 @@ def _by_comfyui(file_name: str, function: Callable[..., T], *arguments: Any, **o
 
 
 def _scale_source(lora: LoraFile, layers: list[Layer], settings: AdapterScale | None) -> str:
-    if any("alpha" in layer.keys for layer in layers):
+    if _has_alpha(layers):
         return "from alpha in the file"
     if settings:
         return f"from {settings.source}"
     if lora.foreign_config:
         own = f"{PurePath(lora.name).stem}.{CONFIG_NAME}"
-        return f"assumed: no alpha in the file, and {CONFIG_NAME} may be another file's (call it {own} if it is this one's)"
+        whose = f"{CONFIG_NAME} may be another file's (call it {own} if it is this one's)"
+        return f"assumed: no alpha in the file, and {whose}"
     return f"assumed: no {CONFIG_NAME} and no alpha in the file"
+
+
+def _has_alpha(layers: list[Layer]) -> bool:
+    return any("alpha" in layer.keys for layer in layers)
 
 
 def _add_layer(result: LoraPatches, source: Source, layer: Layer, name: str, target: Target) -> None:

@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..lora.convert import convert_lora
 from ..lora.file import read_lora
 from .lora import lora_path
+from .progress import announce
 
 logger = logging.getLogger("swd")
 
@@ -34,6 +35,7 @@ def save_lora(name: str, filename_prefix: str) -> str:
     file = Path(folder) / f"{stem}_{counter:05}_.safetensors"
     report = f"{convert_lora(lora, file)}, in {Path('output', subfolder).as_posix()}"
     logger.info("%s", report)
+    announce(report)
     return report
 
 

@@ -23,13 +23,15 @@ _GROWTH = 16
 
 @dataclass(frozen=True)
 class Source:
-    """What the layers of one file have in common. `fits`: a few words for messages on what the file seems made for."""
+    """What the layers of one file have in common. `fits`: a few words for messages on what the file seems made for;
+    `family`: that of the model."""
 
     name: str
     tensors: Mapping[str, Tensor]
     settings: AdapterScale | None
     weights: Mapping[str, Tensor]
     fits: str
+    family: str
 
 
 def bias_of(target: Target) -> Target:
@@ -125,6 +127,6 @@ def _wrong_shape(source: Source, found: str) -> InputError:
     return InputError(
         f"lora_name: {source.name} has another shape than this model.",
         found=found,
-        allowed="B [rows, rank] and A [rank, columns]",
+        allowed=f"a LoRA for {source.family}",
         remedy="load the LoRA that was made for this model.",
     )

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ..loop import Predict
-from ..schedule import Schedule
+from ..schedule import CUSTOM, Schedule
 from ..stages import Stage
+from .progress import announce
 
 logger = logging.getLogger("swd")
 
@@ -73,13 +74,12 @@ def timed(predict: Predict, clock: Clock) -> Predict:
 
 
 def log_run(schedule: Schedule, stages: Sequence[Stage], pictures: int, clock: Clock) -> None:
-    """Log schedule, model, sizes in latent pixels, and the seconds of each stage and of all of them."""
-    if not logger.isEnabledFor(logging.INFO):
-        return
+    """Log schedule, model, sizes in latent pixels, and the seconds of each stage and of all; the node shows the sum."""
     seconds = clock.seconds()
+    announce(f"{len(stages)} step{'s' if len(stages) > 1 else ''}, {sum(seconds):.2f} s")
     steps = ", ".join(
         f"{stage.width} x {stage.height} {spent:.2f} s" for stage, spent in zip(stages, seconds, strict=True)
     )
-    name = "custom schedule" if schedule.name == "custom" else schedule.name
+    name = "custom schedule" if schedule.name == CUSTOM else schedule.name
     count = f"{pictures} picture{'s' if pictures > 1 else ''}"
     logger.info("SwD: %s, %s, %s: %s; %.2f s in total", schedule.model.family, name, count, steps, sum(seconds))

@@ -19,6 +19,7 @@ from .checks import check_finite, check_run, read_sigmas
 from .faults import not_finite
 from .report import clock_for, log_run, timed
 from .run import Callback, Run
+from .schedules import mismatch
 
 logger = logging.getLogger("swd")
 
@@ -55,6 +56,9 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
         empty = check_finite(
             {"latent_image: it": latent_image, "latent_image: its mask": denoise_mask, "noise: it": noise}
         )
+        odd = mismatch(model_wrap.model_patcher, self.schedule)
+        if odd:
+            logger.warning("SwD: schedule: it is %s.", odd)
         levels = read_sigmas(sigmas, model_wrap.inner_model.model_sampling)
         stages = plan_stages(self.schedule, levels, *noise.shape[-2:])
         seed = extra_args.get("seed") or 0

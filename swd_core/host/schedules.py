@@ -10,25 +10,59 @@ from torch import Tensor
 
 from ..family import ModelFacts
 from ..parse import parse_numbers
-from ..presets import AUTO, choose_preset, preset_of_schedule
-from ..schedule import SCALES_EXAMPLE, TIMESTEPS_EXAMPLE, Schedule, custom_schedule, preset_schedule
+from ..presets import AUTO, choose_preset, preset_of_lora, preset_of_schedule
+from ..schedule import CUSTOM, SCALES_EXAMPLE, TIMESTEPS_EXAMPLE, Schedule, custom_schedule, preset_schedule
 from .facts import LORA_ATTACHMENT, SCHEDULE_ATTACHMENT, check_pictures, read_facts, sigma_of_timestep
+from .progress import announce
 
 
 def schedule_from_preset(model: Any, option: str) -> Schedule:
     """The schedule of a preset option for a ModelPatcher. Raises InputError as `choose_preset` does.
 
-    `auto` believes the header of the LoRA on the model first: there a LoRA of one's own says what it was trained for.
+    The running node shows what `auto` chose and why, or that the LoRA on the model was made for another schedule.
     """
     facts, sigma_of = _time_axis(model)
-    trained = model.attachments.get(SCHEDULE_ATTACHMENT) if option == AUTO else None
-    if trained is None:
-        preset = choose_preset(option, facts, model.attachments.get(LORA_ATTACHMENT))
-        return preset_schedule(preset, facts, sigma_of)
-    published = preset_of_schedule(trained.scales, trained.timesteps, facts.family)
-    if published:
+    of_lora = schedule_of_lora(model)
+    if option == AUTO and of_lora:
+        announce(f"{_label(of_lora)}: made for {model.attachments[LORA_ATTACHMENT]}")
+        return of_lora
+    schedule = preset_schedule(choose_preset(option, facts), facts, sigma_of)
+    if option == AUTO:
+        announce(f"{schedule.name}: the default of {facts.family}. No SwD LoRA is on the model, or another loader's")
+    else:
+        announce(mismatch(model, schedule) or schedule.name)
+    return schedule
+
+
+def schedule_of_lora(model: Any) -> Schedule | None:
+    """The schedule that the SwD LoRA on a ModelPatcher was made for; None if SwD LoRA Loader put none there.
+
+    The header of the file counts before its name: there a LoRA of one's own says what it was trained for.
+    """
+    facts, sigma_of = _time_axis(model)
+    name, trained = (model.attachments.get(key) for key in (LORA_ATTACHMENT, SCHEDULE_ATTACHMENT))
+    if trained:
+        published = preset_of_schedule(trained.scales, trained.timesteps, facts.family)
+    else:
+        published = preset_of_lora(name) if name else None
+    if published and published.family == facts.family:
         return preset_schedule(published, facts, sigma_of)
-    return custom_schedule(trained.scales, trained.timesteps, facts, sigma_of)
+    return custom_schedule(trained.scales, trained.timesteps, facts, sigma_of) if trained else None
+
+
+def mismatch(model: Any, schedule: Schedule) -> str | None:
+    """A sentence for a preset other than the one that the LoRA on a ModelPatcher was made for; None where all is well.
+
+    A custom schedule is one's own choice.
+    """
+    of_lora = None if schedule.name == CUSTOM else schedule_of_lora(model)
+    if of_lora is None or (of_lora.scales, of_lora.timesteps) == (schedule.scales, schedule.timesteps):
+        return None
+    return f"{schedule.name}, but {model.attachments[LORA_ATTACHMENT]} was made for {_label(of_lora)}"
+
+
+def _label(schedule: Schedule) -> str:
+    return "a schedule of its own" if schedule.name == CUSTOM else schedule.name
 
 
 def schedule_from_text(model: Any, scales: str, timesteps: str) -> Schedule:

@@ -40,7 +40,7 @@ class AdapterScale:
                 f"lora_name: {self.source} does not belong to this file.",
                 found=f"rank {rank} for {module} in the file, {expected} in {self.source}",
                 allowed="the configuration that was published with the file",
-                remedy="keep every adapter_model.safetensors in a folder of its own, with its own adapter_config.json.",
+                remedy=f"give each LoRA a folder with its {CONFIG_NAME}, or call that <name>.{CONFIG_NAME}.",
             )
         alpha = _match(self.alpha_pattern, module, self.alpha)
         return float(alpha / math.sqrt(rank) if self.rslora else alpha / rank)

@@ -144,7 +144,7 @@ def test_our_sentence_is_the_error(start: Start, tmp_path: Path) -> None:
     assert code == 1
     node = f"SWDScaleSchedule (node {IDS['SWDScaleSchedule']})"
     assert err.startswith(f"error: {node}: preset: FLUX.1-dev, 4 steps is not for SD3.5 Medium.\n")
-    assert "Allowed: auto, " in err
+    assert "Allowed: auto; " in err
     assert "Traceback" not in err
     assert not list(tmp_path.iterdir())
 

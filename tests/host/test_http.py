@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -71,6 +72,7 @@ def test_every_template_makes_a_picture(client: ComfyClient, object_info, path: 
         steps = {0.8: 3, 0.61: 1}[node(prompt, "SWDSampler")["denoise"]]
     assert len(texts) == steps
     assert texts[-1] == f"step {steps} of {steps} at {width // 8} x {height // 8}"
+    assert re.fullmatch(rf"{steps} steps?, \d+\.\d\d s", result.texts[-1]), "what the sampler's node shows afterwards"
     (name, content), *rest = client.images(result.prompt_id)
     assert not rest
     picture = Image.open(io.BytesIO(content))

@@ -337,3 +337,39 @@ def test_auto_takes_the_schedule_of_the_lora_on_the_model(swd, load, family: str
     schedule, sigmas = schedule_of(swd, patched, "auto")
     assert len(sigmas) == steps + 1
     assert f"{steps} steps" in schedule.name
+
+
+def test_a_preset_that_is_not_the_loras_is_named_when_it_runs(swd, load, lora_folder: Path, caplog) -> None:
+    """Whichever way the wrong one came about: chosen by hand, or made from the model before its LoRA."""
+    patched, _ = apply(swd, load("sd35_medium"), "swd-medium-4-steps/adapter_model.safetensors")
+    positive, latent = conditioning("sd35_medium", make_text("sd35_medium")), empty_latent("sd35_medium", (16, 16))
+
+    def warnings(schedule: Any) -> list[str]:
+        caplog.clear()
+        swd["SWDSampler"].execute(
+            model=patched, positive=positive, latent_image=latent, schedule=schedule, seed=1, cfg=1.0, denoise=1.0,
+            upscale_method="bicubic",
+        )  # fmt: skip
+        return [record.message for record in caplog.records if record.levelno == logging.WARNING]
+
+    expected = (
+        "SwD: schedule: it is SD3.5 Medium, 6 steps, but swd-medium-4-steps/adapter_model.safetensors was made for "
+        "SD3.5 Medium, 4 steps."
+    )
+    assert warnings(schedule_of(swd, patched, "SD3.5 Medium, 6 steps")[0]) == [expected]
+    assert warnings(schedule_of(swd, load("sd35_medium"), "auto")[0]) == [expected]
+    for right in ("auto", "SD3.5 Medium, 4 steps", TWO_STEPS):
+        assert not warnings(schedule_of(swd, patched, right)[0])
+
+
+def test_a_published_lora_without_its_scale_is_a_warning_and_any_other_is_none(
+    swd, load, tiny_models: Path, lora_folder: Path, caplog
+) -> None:
+    source = tiny_models / "loras/swd_flux/adapter_model.safetensors"
+    for name, level in (("swd_flux_alone", logging.WARNING), ("style_alone", logging.INFO)):
+        (lora_folder / name).mkdir()
+        shutil.copy(source, lora_folder / name / "it.safetensors")
+        with caplog.at_level(logging.INFO, logger="swd"):
+            _, report = apply(swd, load("flux"), f"{name}/it.safetensors")
+        assert "assumed" in report
+        assert caplog.records[-1].levelno == level

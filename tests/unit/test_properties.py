@@ -96,7 +96,7 @@ def test_sigmas_pass_if_and_only_if_they_are_falling_noise_levels(sigmas: list[f
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=9), st.data())
 def test_numbers_come_back_from_text_whatever_stands_between_them(numbers: list[float], data: st.DataObject) -> None:
-    between = st.text(alphabet=",; \t\n", min_size=1, max_size=4)
+    between = st.text(alphabet=",; \t\n\uff0c\u3001\uff1b\u060c\u061b\u3000", min_size=1, max_size=4)
     text = data.draw(between).join(repr(number) for number in numbers)
     assert parse_numbers(data.draw(between) + text + data.draw(between), "scales", "1") == tuple(numbers)
 
