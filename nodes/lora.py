@@ -90,8 +90,8 @@ def _lora_name_input() -> io.Combo.Input:
     return io.Combo.Input(
         "lora_name",
         options=lora_names() or [""],
-        tooltip="A file in models/loras. Keep its adapter_config.json in a folder with it, or as NAME.adapter_config.json: "
-        "the scale is written there.",
+        tooltip="A file in models/loras. Keep its adapter_config.json in a folder with it, or as "
+        "NAME.adapter_config.json: the scale is written there.",
     )
 
 

@@ -9,6 +9,9 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
+# Of ComfyUI's Dual Model CFG Guider, which binds it to a size in each `inner_sample`.
+_OWN = ("_uncond_neg",)
+
 Size = Sequence[int]
 Conditions = dict[str, list[dict[str, Any]]]
 
@@ -42,6 +45,16 @@ def stage_conditions(
     comfy.samplers.preprocess_conds_hooks(conditions)
     comfy.samplers.filter_registered_hooks_on_conds(conditions, model_options)
     return conditions
+
+
+def own_conditions(guider: Any) -> Conditions:
+    """The lists of conditions that a guider keeps beside `conds`, by attribute."""
+    return {name: entries for name in _OWN if (entries := getattr(guider, name, None))}
+
+
+def own_conditions_for_stage(own: Conditions, stage: Size, target: Size, pixels_per_latent: int) -> Conditions:
+    """Copies of `own_conditions` for a stage, as `stage_conditions` makes them."""
+    return {name: [_for_stage(entry, stage, target, pixels_per_latent) for entry in own[name]] for name in own}
 
 
 def _for_stage(entry: dict[str, Any], stage: Size, target: Size, pixels_per_latent: int) -> dict[str, Any]:

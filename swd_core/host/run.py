@@ -17,7 +17,7 @@ from ..resize import resize
 from ..stages import Stage
 from .caches import forget_steps
 from .compat import call_known, no_callback
-from .conditions import stage_conditions, texts_on
+from .conditions import own_conditions, own_conditions_for_stage, stage_conditions, texts_on
 from .faults import stage_error
 from .hooks import KeyframeStates
 from .progress import announce
@@ -59,6 +59,7 @@ class Run:
         shapes = [(*picture, *stage.size) for stage in self.stages]
         self.pinned = _pins_memory(self.noise.device)
         self.drawn = NoiseAhead(self.source, shapes, self.pinned)
+        self.own = own_conditions(self.guider)
         device = self.noise.device
         plain = self.init is None and self.mask is None
         self.texts = prepared_texts(self.guider, device) if plain else None
@@ -102,9 +103,10 @@ class Run:
     def _through_guider(self, sampler: StageSampler, noise: Tensor) -> None:
         """The stage by the guider's own `inner_sample`, for which ComfyUI prepares everything anew."""
         stage = sampler.stage
-        self.guider.conds = stage_conditions(
-            self.conditions, self.guider.model_options, noise.shape[2:], self.noise.shape[2:], self.pixels_per_latent
-        )
+        sizes = (noise.shape[2:], self.noise.shape[2:], self.pixels_per_latent)
+        self.guider.conds = stage_conditions(self.conditions, self.guider.model_options, *sizes)
+        for name, entries in own_conditions_for_stage(self.own, *sizes).items():
+            setattr(self.guider, name, entries)
         call_known(
             self.guider.inner_sample,
             noise,

@@ -16,6 +16,7 @@ from ..noise import StageNoise, recover_items
 from ..schedule import Schedule
 from ..stages import plan_stages
 from .checks import check_finite, check_run, read_sigmas
+from .conditions import own_conditions
 from .faults import not_finite
 from .report import clock_for, log_run, timed
 from .run import Callback, Run
@@ -105,12 +106,13 @@ def _items_of(noise: Tensor, seed: int) -> Iterable[int]:
 @contextmanager
 def _restored(guider: Any) -> Iterator[None]:
     """Put back what the stages change, also after an interrupt: ComfyUI cleans up with the conditions it prepared."""
-    conditions = guider.conds
+    kept = {"conds": guider.conds, **own_conditions(guider)}
     shapes = getattr(guider.inner_model, "latent_shapes", None)
     try:
         yield
     finally:
-        guider.conds = conditions
+        for name, value in kept.items():
+            setattr(guider, name, value)
         if shapes is not None:
             guider.inner_model.latent_shapes = shapes
 

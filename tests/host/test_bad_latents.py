@@ -80,12 +80,17 @@ LATENTS = {
     "a mask without height": ("flux", mask(torch.ones(1, 0, 16)), MASK, False),
     "a mask of true and false": ("flux", mask(torch.ones(1, 16, 16) > 0), MASK, False),
     "a mask of several tensors": (
-        "flux", latent(noise(1, 16, 16, 16), noise_mask=NestedTensor([torch.ones(1, 1, 16, 16)])), MASK, False,
+        "flux",
+        latent(noise(1, 16, 16, 16), noise_mask=NestedTensor([torch.ones(1, 1, 16, 16)])),
+        MASK,
+        False,
     ),
     "video and sound together, and their masks": (
         "flux",
-        latent(NestedTensor([noise(1, 16, 1, 16, 16), noise(1, 8, 16)]),
-               noise_mask=NestedTensor([torch.ones(1, 1, 1, 16, 16), torch.ones(1, 1, 16)])),
+        latent(
+            NestedTensor([noise(1, 16, 1, 16, 16), noise(1, 8, 16)]),
+            noise_mask=NestedTensor([torch.ones(1, 1, 1, 16, 16), torch.ones(1, 1, 16)]),
+        ),
         GROW,
         True,
     ),

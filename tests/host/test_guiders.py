@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from comfy_extras import nodes_custom_sampler
 from comfy_extras.nodes_custom_sampler import CFGGuider, DualCFGGuider
 from comfy_extras.nodes_perpneg import PerpNegGuider
 from reference import ItemNoise, make_text, sample
 from running import advanced, all_in_one, conditioning, empty_latent, recorded, relative_error
 from torch import Tensor
+
+from nodes import ConditioningSetArea
 
 # Guidance multiplies the rounding of single predictions.
 BAR = 5e-6
@@ -71,6 +74,24 @@ def test_dual_cfg(swd, load, diffusers_model, figure, style: str) -> None:
     ).result[0]  # fmt: skip
     result = advanced(swd, model, None, empty_latent(family, SIZE), 2, FAMILIES[family][0], guider=guider)
     check(figure, result, expected(family, diffusers_model, guide))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_dual_model_cfg_with_one_model_is_cfg(swd, load, figure, family: str) -> None:
+    """It keeps the conditions of its second model itself: they too have to follow the latent."""
+    dual = getattr(nodes_custom_sampler, "DualModelGuider", None)
+    if dual is None:
+        pytest.skip("this ComfyUI has no Dual Model CFG Guider")
+    first, second, third = (conditioning(family, text) for text in texts(family))
+    area = ConditioningSetArea().append(third, width=SIZE[1] * 4, height=SIZE[0] * 8, x=SIZE[1] * 4, y=0, strength=1.0)
+    negative, model = [*second, *area[0]], load(family)
+    guiders = (
+        dual.execute(model=model, positive=first, cfg=3.0, model_negative=model, negative=negative).result[0],
+        CFGGuider.execute(model=model, positive=first, negative=negative, cfg=3.0).result[0],
+    )
+    preset, latent = FAMILIES[family][0], empty_latent(family, SIZE)
+    results = [advanced(swd, model, first, latent, 2, preset, guider=guider) for guider in guiders]
+    check(figure, results[0], results[1]["samples"])
 
 
 def test_perp_neg(swd, load, diffusers_model, figure) -> None:
