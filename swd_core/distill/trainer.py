@@ -21,6 +21,8 @@ from .update import Average, Learner
 from .workers import Alone, Workers
 
 _ALONE = Alone()
+# The one part of a checkpoint that may come and go from one continuation to the next.
+_AVERAGE = "average"
 
 
 class Trainer:
@@ -140,32 +142,45 @@ class Trainer:
         }
 
     def load(self, tensors: Mapping[str, Tensor], step: int, history: Sequence[Mapping[str, float]]) -> None:
-        """Go on from a checkpoint.
+        """Go on from a checkpoint. An average that it does not hold starts from the student as it is there.
 
         Raises:
             InputError: one of another rank, other layers or other losses.
         """
         parts = self._parts()
-        grouped: dict[str, dict[str, Tensor]] = {part: {} for part in parts}
+        grouped: dict[str, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            part, _, name = key.partition(".")
+            grouped.setdefault(part, {})[name] = value
+        if _AVERAGE not in parts:
+            grouped.pop(_AVERAGE, None)
         try:
-            for key, value in tensors.items():
-                part, _, name = key.partition(".")
-                grouped[part][name] = value
-            for part, state in parts.items():
-                state.load(grouped[part])
-        except (KeyError, IndexError, ValueError) as error:
+            _same_parts(set(grouped), set(parts))
+            for part, state in grouped.items():
+                parts[part].load(state)
+        except (IndexError, ValueError) as error:
             raise InputError(
                 "checkpoint: it belongs to another run.",
                 found=str(error),
                 allowed="the checkpoint of a run with the same rank, layers and losses",
                 remedy="start a run of another name, or set these back.",
             ) from error
+        if self._average and _AVERAGE not in grouped:
+            self._average.restart()
         self.step = step
         self.history = [dict(losses) for losses in history]
 
     def _parts(self) -> dict[str, Learner | Average]:
-        parts = {"student": self._student, "adversary": self._adversary, "average": self._average}
+        parts = {"student": self._student, "adversary": self._adversary, _AVERAGE: self._average}
         return {name: part for name, part in parts.items() if part is not None}
+
+
+def _same_parts(found: set[str], wanted: set[str]) -> None:
+    """Raises ValueError where a checkpoint lacks a part or has one too many; the average may be missing."""
+    missing, surplus = sorted(wanted - found - {_AVERAGE}), sorted(found - wanted)
+    if missing or surplus:
+        kinds = {"it has no": missing, "it also has": surplus}
+        raise ValueError("; ".join(f"{kind} {', '.join(names)}" for kind, names in kinds.items() if names))
 
 
 def _check(data: TrainingData, settings: DistillSettings, workers: Workers) -> None:

@@ -63,7 +63,8 @@ class Learner:
         return {**named, **moments}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `tensors` gave. Raises ValueError if the shapes differ."""
+        """Take over what `tensors` gave. Raises ValueError if the shapes or the number of parameters differ."""
+        _same_number(sum(key.startswith("parameter.") for key in tensors), len(self.parameters))
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             name, _, index = key.rpartition(".")
@@ -104,5 +105,17 @@ class Average:
         return {str(index): value for index, value in enumerate(self.values)}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `tensors` gave. Raises ValueError if the number of parameters differs."""
+        _same_number(len(tensors), len(self.values))
         for index, value in tensors.items():
             self.values[int(index)].copy_(value)
+
+    def restart(self) -> None:
+        """Begin anew with the parameters as they are."""
+        for value, parameter in zip(self.values, self._parameters, strict=True):
+            value.copy_(parameter.detach())
+
+
+def _same_number(found: int, wanted: int) -> None:
+    if found != wanted:
+        raise ValueError(f"{found} trained tensors instead of {wanted}")
