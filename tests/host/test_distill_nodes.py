@@ -203,6 +203,28 @@ def test_an_interrupt_keeps_the_run_and_the_next_one_goes_on_as_if_nothing_had_h
     assert whole.keys() == parts.keys() and all(torch.equal(parts[key], value) for key, value in whole.items())
 
 
+MAPS = Path("/proc/self/maps")
+
+
+@pytest.mark.skipif(not MAPS.is_file(), reason="needs the list of mapped files that Linux keeps")
+def test_no_file_that_a_later_run_replaces_stays_mapped(distill, output: Path) -> None:
+    """Windows refuses to replace a file that is mapped."""
+    kept = distill(lora_name="mapped", steps=2)[0]
+    seen: list[str] = []
+
+    def look(value: int, total: int, preview: Any, node_id: str | None = None) -> None:
+        if total == 4:
+            seen.extend(line for line in MAPS.read_text().splitlines() if str(output) in line)
+
+    look(0, 4, None)
+    comfy.utils.set_progress_bar_global_hook(look)
+    try:
+        assert "went on from 2" in distill(lora_name="mapped", steps=4)[3]
+    finally:
+        comfy.utils.set_progress_bar_global_hook(None)
+    assert kept.patches and not seen
+
+
 def test_start_over_forgets_the_run_of_that_name(distill) -> None:
     first = distill(lora_name="again", steps=2)[3]
     assert "went on" not in first

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from ...distill.loss_plot import draw_losses
 from ...distill.settings import DistillSettings
-from ...lora.file import read_lora
+from ...lora.file import LoraFile, read_lora
 from ...plot import image_of
 from ...schedule import Schedule
 from ..lora import apply_lora
@@ -44,9 +45,14 @@ def distill(
     """
     session = train(model, dataset, schedule, name, settings, TrainingProgress(), start_over)
     listed = f"{session.lora_file.parent.name}/{session.lora_file.name}"
-    student, loaded = apply_lora(model, read_lora(session.lora_file, listed), 1.0)
+    student, loaded = apply_lora(model, _unmapped(read_lora(session.lora_file, listed)), 1.0)
     plot = image_of(draw_losses(session.trainer.history, f"{name}, {session.trainer.step} steps"))
     return student, listed, plot, f"{_report(session)}\n{loaded}\n{session.lora_file}"
+
+
+def _unmapped(lora: LoraFile) -> LoraFile:
+    # ComfyUI keeps the MODEL, and Windows would not let the next run replace a file that is mapped.
+    return replace(lora, tensors={key: value.clone() for key, value in lora.tensors.items()})
 
 
 def _report(session: Session) -> str:
