@@ -17,8 +17,11 @@ from swd_dev.tiny.comfyui import use_comfyui
 
 use_comfyui(Path(os.environ["COMFYUI_PATH"]))
 
+import comfy.sd  # noqa: E402
 import folder_paths  # noqa: E402
 import torch  # noqa: E402
+from distilling import FAMILY, PROMPTS, SCHEDULE  # noqa: E402
+from running import schedule_of  # noqa: E402
 from serving import serve  # noqa: E402
 from stepwise import load_vae  # noqa: E402
 from swd_dev.tiny.loading import load_model  # noqa: E402
@@ -89,3 +92,59 @@ def client(server: ComfyServer) -> ComfyClient:
 @pytest.fixture(scope="session")
 def object_info(client: ComfyClient) -> dict[str, Any]:
     return client.object_info()
+
+
+@pytest.fixture(scope="module")
+def clip(tiny_models: Path) -> Any:
+    path = str(tiny_models / "text_encoders" / "clip_l.safetensors")
+    return comfy.sd.load_clip([path], clip_type=comfy.sd.CLIPType.SD3)
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """An output folder of our own, with its loras among those that ComfyUI lists, as main.py adds them."""
+    before, folder = folder_paths.get_output_directory(), tmp_path_factory.mktemp("output")
+    folder_paths.set_output_directory(str(folder))
+    folder_paths.add_model_folder_path("loras", str(folder / "loras"))
+    yield folder
+    folder_paths.set_output_directory(before)
+
+
+@pytest.fixture(scope="module")
+def make_teacher(swd, load, vae_of, clip, output):
+    """Run SWDTeacherDataset, on the tiny model of `family`."""
+
+    def run(**changes: Any) -> tuple[Any, str]:
+        family = changes.pop("family", FAMILY)
+        model = load(family)
+        schedule = schedule_of(swd, model, SCHEDULE)[0]
+        values = {
+            "prompts": PROMPTS, "negative_prompt": "", "dataset_name": "pictures", "images_per_prompt": 2, "width": 64,
+            "height": 64, "first_seed": 5, "steps": 2, "cfg": 3.0, "sampler_name": "euler", "scheduler": "simple",
+            "guidance": 4.5, **changes,
+        }  # fmt: skip
+        node = swd["SWDTeacherDataset"]
+        with torch.inference_mode():
+            return node.execute(model=model, clip=clip, vae=vae_of(family), schedule=schedule, **values).result
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def distill(swd, load, make_teacher):
+    """Run SWDDistillLora, as ComfyUI does: in inference mode."""
+
+    def run(**changes: Any) -> tuple[Any, str, torch.Tensor, str]:
+        model = changes.pop("model", None) or load(FAMILY)
+        schedule = changes.pop("schedule", None) or schedule_of(swd, model, SCHEDULE)[0]
+        values = {
+            "lora_name": "student", "existing_run": "continue", "steps": 4, "batch_size": 2, "rank": 4,
+            "learning_rate": 0.01, "training_seed": 1, "mmd": True, "dmd": False, "gan": False, "mmd_kernel": "linear",
+            "teacher_cfg": 3.0, "fake_steps": 1, "micro_batch": 0, "precision": "fp32", "lora_dtype": "fp32",
+            "gradient_checkpointing": True, "ema": 0.0, "save_every": 2, "preview_every": 2, **changes,
+        }  # fmt: skip
+        with torch.inference_mode():
+            dataset = make_teacher()[0]
+            return swd["SWDDistillLora"].execute(model=model, dataset=dataset, schedule=schedule, **values).result
+
+    return run

@@ -13,6 +13,11 @@ from swd_pack.swd_core.distill.pairs import StageLatents
 from swd_pack.swd_core.distill.settings import DistillSettings
 from torch import Tensor
 
+# What the nodes are run with.
+FAMILY = "sd35_large"
+SCHEDULE = ("2, 3, 4", "1.0, 0.8, 0.6")
+PROMPTS = "a red circle\n\n  a blue square above it \n"
+
 SIDES = {"sd35_medium": (4, 6, 8), "sd35_large": (4, 6, 8), "flux": (4, 6, 8), "sdxl": (4, 8, 12)}
 TIMESTEPS = {"sdxl": (1.0, 0.7, 0.6)}
 FLOW_TIMESTEPS = (1.0, 0.8, 0.6)

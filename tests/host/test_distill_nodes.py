@@ -9,76 +9,18 @@ from typing import Any
 
 import comfy.cli_args
 import comfy.model_management
-import comfy.sd
 import comfy.utils
 import folder_paths
 import pytest
 import torch
+from distilling import FAMILY, SCHEDULE
 from reference import ItemNoise, Text, sample
 from running import all_in_one, conditioning, empty_latent, relative_error, schedule_of
 from safetensors import safe_open
 from swd_dev.tiny.loading import load_model
 from swd_dev.tiny.models import make_peft_model
 
-SCALES, TIMESTEPS = "2, 3, 4", "1.0, 0.8, 0.6"
-PROMPTS = "a red circle\n\n  a blue square above it \n"
 BAR = 2e-6
-FAMILY = "sd35_large"
-
-
-@pytest.fixture(scope="module")
-def clip(tiny_models: Path) -> Any:
-    path = str(tiny_models / "text_encoders" / "clip_l.safetensors")
-    return comfy.sd.load_clip([path], clip_type=comfy.sd.CLIPType.SD3)
-
-
-@pytest.fixture(scope="module")
-def output(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """An output folder of our own, with its loras among those that ComfyUI lists, as main.py adds them."""
-    before, folder = folder_paths.get_output_directory(), tmp_path_factory.mktemp("output")
-    folder_paths.set_output_directory(str(folder))
-    folder_paths.add_model_folder_path("loras", str(folder / "loras"))
-    yield folder
-    folder_paths.set_output_directory(before)
-
-
-@pytest.fixture(scope="module")
-def make_teacher(swd, load, vae_of, clip, output):
-    """Run SWDTeacherDataset."""
-
-    def run(**changes: Any) -> tuple[Any, str]:
-        model = load(FAMILY)
-        schedule = schedule_of(swd, model, (SCALES, TIMESTEPS))[0]
-        values = {
-            "prompts": PROMPTS, "negative_prompt": "", "dataset_name": "pictures", "images_per_prompt": 2, "width": 64,
-            "height": 64, "first_seed": 5, "steps": 2, "cfg": 3.0, "sampler_name": "euler", "scheduler": "simple",
-            "guidance": 4.5, **changes,
-        }  # fmt: skip
-        node = swd["SWDTeacherDataset"]
-        with torch.inference_mode():
-            return node.execute(model=model, clip=clip, vae=vae_of(FAMILY), schedule=schedule, **values).result
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def distill(swd, load, make_teacher):
-    """Run SWDDistillLora, as ComfyUI does: in inference mode."""
-
-    def run(**changes: Any) -> tuple[Any, str, torch.Tensor, str]:
-        model = changes.pop("model", None) or load(FAMILY)
-        schedule = changes.pop("schedule", None) or schedule_of(swd, model, (SCALES, TIMESTEPS))[0]
-        values = {
-            "lora_name": "student", "existing_run": "continue", "steps": 4, "batch_size": 2, "rank": 4,
-            "learning_rate": 0.01, "training_seed": 1, "mmd": True, "dmd": False, "gan": False, "mmd_kernel": "linear",
-            "teacher_cfg": 3.0, "fake_steps": 1, "micro_batch": 0, "precision": "fp32", "lora_dtype": "fp32",
-            "gradient_checkpointing": True, "ema": 0.0, "save_every": 2, "preview_every": 2, **changes,
-        }  # fmt: skip
-        with torch.inference_mode():
-            dataset = make_teacher()[0]
-            return swd["SWDDistillLora"].execute(model=model, dataset=dataset, schedule=schedule, **values).result
-
-    return run
 
 
 def tensors_of(path: Path) -> dict[str, torch.Tensor]:
@@ -130,9 +72,7 @@ def test_a_trained_lora_is_the_same_in_our_loader_in_diffusers_and_in_peft(swd, 
     latents = []
     for patched in (student, loaded, model):
         positive = conditioning(FAMILY, text)
-        latents.append(
-            all_in_one(swd, patched, positive, empty_latent(FAMILY, (8, 8)), 1, (SCALES, TIMESTEPS))["samples"]
-        )
+        latents.append(all_in_one(swd, patched, positive, empty_latent(FAMILY, (8, 8)), 1, SCHEDULE)["samples"])
     folder = output / "loras" / "student"
     for twin in (make_peft_model(FAMILY, folder), diffusers_student(folder)):
         with torch.inference_mode():
