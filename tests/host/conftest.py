@@ -112,11 +112,10 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def make_teacher(swd, load, vae_of, clip, output):
-    """Run SWDTeacherDataset, on the tiny model of `family`."""
+    """Run SWDTeacherDataset."""
 
     def run(**changes: Any) -> tuple[Any, str]:
-        family = changes.pop("family", FAMILY)
-        model = load(family)
+        model = changes.pop("model", None) or load(FAMILY)
         schedule = schedule_of(swd, model, SCHEDULE)[0]
         values = {
             "prompts": PROMPTS, "negative_prompt": "", "dataset_name": "pictures", "images_per_prompt": 2, "width": 64,
@@ -125,7 +124,7 @@ def make_teacher(swd, load, vae_of, clip, output):
         }  # fmt: skip
         node = swd["SWDTeacherDataset"]
         with torch.inference_mode():
-            return node.execute(model=model, clip=clip, vae=vae_of(family), schedule=schedule, **values).result
+            return node.execute(model=model, clip=clip, vae=vae_of(FAMILY), schedule=schedule, **values).result
 
     return run
 

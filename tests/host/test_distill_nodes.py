@@ -197,6 +197,20 @@ def test_another_dataset_or_schedule_under_the_same_name_is_refused(swd, load, m
         distill(schedule=other)
 
 
+def test_a_dataset_of_another_model_is_refused_and_one_that_does_not_say_is_used(
+    load, make_teacher, output: Path
+) -> None:
+    make_teacher(dataset_name="teacher")
+    file = output / "swd/datasets/teacher/dataset.json"
+    info = json.loads(file.read_text(encoding="utf-8"))
+    with pytest.raises(ValueError, match=r"Found: other model \(SD3.5 Large, now SD3.5 Medium\)\n"):
+        make_teacher(dataset_name="teacher", model=load("sd35_medium"))
+    assert json.loads(file.read_text(encoding="utf-8")) == info
+    assert info.pop("family") == "SD3.5 Large"
+    file.write_text(json.dumps(info), encoding="utf-8")
+    assert make_teacher(dataset_name="teacher")[0].count == 4
+
+
 def test_the_files_say_what_they_are(distill, output: Path) -> None:
     distill()
     folder = output / "loras" / "student"

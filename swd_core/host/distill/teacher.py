@@ -18,7 +18,7 @@ from ...distill.folder import DatasetFolder, write_stages
 from ...distill.pairs import Size, StageLatents, encode_stages
 from ...errors import InputError
 from ...schedule import Schedule
-from ..facts import check_pictures
+from ..facts import check_pictures, read_facts
 from .places import dataset_folder
 
 OnPicture = Callable[[int, int, Tensor | None], None]
@@ -91,11 +91,11 @@ def make_dataset(
     added at the end later.
 
     Raises:
-        InputError: a name that is no folder name, or that holds a dataset of other prompts or settings.
+        InputError: a name that is no folder name, or that holds a dataset of another model, other prompts or settings.
     """
     check_pictures(model.model)
     folder = DatasetFolder(dataset_folder(name))
-    info = _claim(folder, prompts, negative, settings)
+    info = _claim(folder, read_facts(model.model).family, prompts, negative, settings)
     dataset = Dataset.of(folder.root.name, schedule, info)
     maker = _Maker(model, clip, vae, folder, prompts, negative, settings, dataset.sizes[-1])
     for index in range(dataset.count):
@@ -115,19 +115,23 @@ def _first(stage: StageLatents) -> StageLatents:
     return StageLatents(stage.target[0], None if stage.previous is None else stage.previous[0])
 
 
-def _claim(folder: DatasetFolder, prompts: Sequence[str], negative: str, settings: TeacherSettings) -> dict[str, Any]:
+def _claim(
+    folder: DatasetFolder, family: str, prompts: Sequence[str], negative: str, settings: TeacherSettings
+) -> dict[str, Any]:
     constants = {"guidance": settings.guidance, "width": settings.width, "height": settings.height}
-    wanted = {"negative": negative, "constants": constants, **asdict(settings)}
+    wanted = {"family": family, "negative": negative, "constants": constants, **asdict(settings)}
     found = folder.info()
     if found is not None:
-        changed = [key for key, value in wanted.items() if found.get(key) != value]
+        # A dataset of before families were noted says nothing of its own.
+        changed = [key for key, value in wanted.items() if found.get(key, value) != value]
         if found["prompts"] != list(prompts[: len(found["prompts"])]):
             changed.append("prompts")
         if changed:
+            models = f"model ({found['family']}, now {family})" if "family" in changed else ""
             raise InputError(
                 f"dataset_name: {folder.root.name} holds another dataset.",
-                found=f"other {', '.join(changed)}",
-                allowed="the same settings, and the same prompts with new ones only at the end",
+                found=f"other {', '.join(models if key == 'family' else key for key in changed)}",
+                allowed="the same model and settings, and the same prompts with new ones only at the end",
                 remedy="choose another name, or set these back.",
             )
     info = {"prompts": list(prompts), **wanted}
