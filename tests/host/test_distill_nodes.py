@@ -17,6 +17,7 @@ from distilling import FAMILY, SCHEDULE
 from reference import ItemNoise, Text, sample
 from running import all_in_one, conditioning, empty_latent, relative_error, schedule_of
 from safetensors import safe_open
+from swd_dev.tiny.families import load_family
 from swd_dev.tiny.loading import load_model
 from swd_dev.tiny.models import make_peft_model
 
@@ -209,6 +210,12 @@ def test_a_dataset_of_another_model_is_refused_and_one_that_does_not_say_is_used
     assert info.pop("family") == "SD3.5 Large"
     file.write_text(json.dumps(info), encoding="utf-8")
     assert make_teacher(dataset_name="teacher")[0].count == 4
+
+
+def test_no_pictures_are_made_of_a_model_that_cannot_be_trained(make_teacher, output: Path) -> None:
+    with pytest.raises(ValueError, match="SwD cannot train a LoRA for this model"):
+        make_teacher(dataset_name="in vain", model=load_family("auraflow"))
+    assert not (output / "swd/datasets/in vain").exists()
 
 
 def test_the_files_say_what_they_are(distill, output: Path) -> None:

@@ -19,6 +19,7 @@ from ...distill.pairs import Size, StageLatents, encode_stages
 from ...errors import InputError
 from ...schedule import Schedule
 from ..facts import check_pictures, read_facts
+from .architecture import read_architecture
 from .places import dataset_folder
 
 OnPicture = Callable[[int, int, Tensor | None], None]
@@ -91,9 +92,12 @@ def make_dataset(
     added at the end later.
 
     Raises:
-        InputError: a name that is no folder name, or that holds a dataset of another model, other prompts or settings.
+        InputError: a model that cannot be trained, a name that is no folder name, or that holds a dataset of another
+        model, of other prompts or settings.
     """
     check_pictures(model.model)
+    # Hours of pictures would be in vain for a model that SwD Distill LoRA refuses.
+    read_architecture(model.model)
     folder = DatasetFolder(dataset_folder(name))
     info = _claim(folder, read_facts(model.model).family, prompts, negative, settings)
     dataset = Dataset.of(folder.root.name, schedule, info)
