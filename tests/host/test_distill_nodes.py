@@ -13,7 +13,7 @@ import comfy.utils
 import folder_paths
 import pytest
 import torch
-from distilling import FAMILY, SCHEDULE
+from distilling import FAMILY, PROMPTS, SCHEDULE
 from reference import ItemNoise, Text, sample
 from running import all_in_one, conditioning, empty_latent, relative_error, schedule_of
 from safetensors import safe_open
@@ -55,6 +55,16 @@ def test_every_picture_is_the_one_that_ksampler_makes(make_teacher, load, clip, 
     )[0]["samples"]
     made = tensors_of(output / "swd/datasets/pictures/pictures/000003.safetensors")["latent"]
     assert relative_error(made[None], expected) < 1e-6
+
+
+def test_after_the_largest_seed_comes_0(make_teacher, output: Path) -> None:
+    make_teacher(dataset_name="largest", first_seed=2**64 - 1, images_per_prompt=1)
+    make_teacher(dataset_name="zero", first_seed=0, images_per_prompt=1, prompts=PROMPTS.splitlines()[2])
+    pictures = output / "swd" / "datasets"
+    assert torch.equal(
+        tensors_of(pictures / "largest/pictures/000001.safetensors")["latent"],
+        tensors_of(pictures / "zero/pictures/000000.safetensors")["latent"],
+    )
 
 
 def test_a_trained_lora_is_the_same_in_our_loader_in_diffusers_and_in_peft(swd, load, distill, output: Path) -> None:

@@ -88,8 +88,8 @@ def make_dataset(
 ) -> Dataset:
     """Make what is missing of a dataset: conditions, teacher latents, and their latents for the stages of a schedule.
 
-    Picture n has the seed `first_seed` + n and stays the same however often the run is cut off. More prompts may be
-    added at the end later.
+    Picture n has the seed `first_seed` + n, modulo 2^64, and stays the same however often the run is cut off. More
+    prompts may be added at the end later.
 
     Raises:
         InputError: a model that cannot be trained, a name that is no folder name, or that holds a dataset of another
@@ -174,7 +174,7 @@ class _Maker:
     def _sample(self, index: int) -> Tensor:
         settings = self.settings
         empty = torch.zeros(1, int(self.model.model.latent_format.latent_channels), *self.size)
-        seed = settings.first_seed + index
+        seed = (settings.first_seed + index) % 2**64
         positive = self._condition(index // settings.images_per_prompt)
         latent: Tensor = comfy.sample.sample(
             self.model,
