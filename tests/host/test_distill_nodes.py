@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,33 @@ def test_start_over_forgets_the_run_of_that_name(distill) -> None:
         distill(lora_name="again", steps=2)
     with pytest.raises(ValueError, match="belongs to another run"):
         distill(lora_name="again", steps=4, rank=8)
+
+
+def test_a_start_over_that_is_refused_keeps_the_old_run(swd, load, distill) -> None:
+    schedule = schedule_of(swd, load(FAMILY), SCHEDULE)[0]
+    distill(lora_name="kept", steps=2)
+    with pytest.raises(ValueError, match="SwD cannot train a LoRA for this model"):
+        distill(lora_name="kept", existing_run="start over", model=load_family("auraflow"), schedule=schedule)
+    assert "went on from 2" in distill(lora_name="kept", steps=3)[3]
+
+
+def test_an_old_run_that_cannot_be_removed_is_not_continued(
+    distill, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distill(lora_name="stuck", steps=2)
+    before = (output / "loras/stuck/adapter_model.safetensors").read_bytes()
+
+    def in_use(path: Any, *arguments: Any, **named: Any) -> None:
+        raise PermissionError(13, "in use by another program", str(path))
+
+    # The tests may run as root, who is allowed to delete whatever there is.
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(ValueError, match="existing_run: the run stuck cannot be removed"),
+    ):
+        patch.setattr(os, "unlink", in_use)
+        distill(lora_name="stuck", steps=3, existing_run="start over")
+    assert (output / "loras/stuck/adapter_model.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -33,13 +34,14 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(pack: Path, comfyui: Path, output: Path, name: str, processes: int, **training: Any) -> str:
+def run(pack: Path, comfyui: Path, output: Path, name: str, processes: int, over: bool = False, **training: Any) -> str:
     values = {"steps": 3, "batch_size": 4, "rank": 4, "learning_rate": 0.005, "fake_steps": 1, "precision": "fp32"}
     lines = [f"{key} = {json.dumps(value)}" for key, value in {**values, **training}.items()]
     file = output / f"{name}.toml"
     file.write_text(
         f'model = "sd3.5_large_fp8_scaled.safetensors"\ndataset = "flat"\nlora = "{name}"\noutput = "."\n'
         f'models = "{os.environ["SWD_TINY_MODELS"]}"\nscales = [2, 3, 4]\ntimesteps = [1.0, 0.8, 0.6]\n'
+        f"start_over = {json.dumps(over)}\n"
         "[training]\n" + "\n".join(lines),
         encoding="utf-8",
     )
@@ -65,7 +67,9 @@ def run(pack: Path, comfyui: Path, output: Path, name: str, processes: int, **tr
 def test_two_processes_give_the_loss_curve_of_one(pack: Path, comfyui: Path, output: Path) -> None:
     printed = run(pack, comfyui, output, "one", 1)
     assert printed.count("step 3 of 3") == 1 and "adapter_model.safetensors" in printed
-    printed = run(pack, comfyui, output, "two", 2)
+    # All processes start over, though only one of them removes the old run.
+    shutil.copytree(output / "swd/training/one", output / "swd/training/two")
+    printed = run(pack, comfyui, output, "two", 2, over=True)
     assert printed.count("step 3 of 3") == 1, "only one process may report"
     histories = [json.loads((output / f"swd/training/{name}/losses.json").read_text()) for name in ("one", "two")]
     assert len(histories[0]) == 3

@@ -10,7 +10,6 @@ from typing import Any
 
 import comfy.model_management
 import comfy.model_sampling
-import torch
 from torch import Tensor
 
 from ...distill.checkpoint import load_checkpoint
@@ -91,19 +90,17 @@ def train(
 
     Raises:
         InputError: a dataset that was not made for this schedule, a name that is no folder name, a checkpoint of
-        another run, a model that cannot be trained.
+        another run or one that cannot be removed, a model that cannot be trained.
     """
     folder = run_folder(name)
     data = FolderData(dataset.folder, schedule.sizes(*dataset.sizes[-1]), model.model.process_latent_in)
     patcher = _loaded(model)
-    if start_over:
-        if workers.rank == 0:
-            shutil.rmtree(folder, ignore_errors=True)
-        # No process looks for the checkpoint before all have come this far.
-        workers.mean(torch.zeros(1, device=patcher.load_device))
     diffusion_model = patcher.model.diffusion_model
     with training_mode(diffusion_model):
-        session = _prepare(patcher, data, dataset, schedule, name, settings, workers)
+        session = _prepare(patcher, data, dataset, schedule, name, settings, start_over, workers)
+        if start_over and workers.rank == 0:
+            # Not before the new run is known to be one, for what is gone is gone. No other process looks at it.
+            _remove(folder)
         with session.network.installed():
             run_training(
                 session.trainer,
@@ -130,11 +127,13 @@ def _prepare(
     schedule: Schedule,
     name: str,
     settings: DistillSettings,
+    start_over: bool,
     workers: Workers,
 ) -> Session:
     network = build_network(patcher, settings, data.constants)
     trainer = Trainer(network, data, schedule.timesteps, _grid(patcher, schedule), settings, workers)
-    load_checkpoint(trainer, run_folder(name))
+    if not start_over:
+        load_checkpoint(trainer, run_folder(name))
     if trainer.step > settings.steps:
         raise InputError(
             f"lora_name: {name} was trained for longer than this.",
@@ -144,6 +143,19 @@ def _prepare(
         )
     file = lora_folder(name) / "adapter_model.safetensors"
     return Session(patcher, name, schedule, dataset, settings, network, trainer, data, trainer.step, file)
+
+
+def _remove(folder: Path) -> None:
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise InputError(
+            f"existing_run: the run {folder.name} cannot be removed.",
+            found=str(error),
+            allowed="a folder that ComfyUI may delete",
+            remedy="close what uses its files, delete the folder yourself, or choose another name.",
+        ) from error
 
 
 def _grid(patcher: Any, schedule: Schedule) -> TimestepGrid:
