@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
+from torch import Tensor
+
 from .files import read_tensors, write_tensors
+from .history import pack_history, unpack_history
 from .trainer import Trainer
 
 NAME = "checkpoint.safetensors"
+_HISTORY = "history"
 
 
 def save_checkpoint(trainer: Trainer, folder: Path) -> None:
     """Write the checkpoint of a run; the one before stays until the new one is whole."""
+    names, history = pack_history(trainer.history)
     metadata = {
         "step": str(trainer.step),
-        "history": json.dumps(trainer.history),
+        "losses": json.dumps(names),
         "settings": json.dumps(trainer.settings.to_dict()),
     }
-    write_tensors(folder / NAME, trainer.tensors(), metadata)
+    write_tensors(folder / NAME, {**trainer.tensors(), _HISTORY: history}, metadata)
 
 
 def load_checkpoint(trainer: Trainer, folder: Path) -> bool:
@@ -31,5 +37,14 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> bool:
     if not path.is_file():
         return False
     tensors, metadata = read_tensors(path)
-    trainer.load(tensors, int(metadata["step"]), json.loads(metadata["history"]))
+    history = _history(tensors.pop(_HISTORY, None), metadata)
+    trainer.load(tensors, int(metadata["step"]), history)
     return True
+
+
+def _history(values: Tensor | None, metadata: Mapping[str, str]) -> list[dict[str, float]]:
+    if values is not None:
+        return unpack_history(json.loads(metadata["losses"]), values)
+    # Until it turned out that a header holds no more than some 400,000 steps.
+    history: list[dict[str, float]] = json.loads(metadata[_HISTORY])
+    return history

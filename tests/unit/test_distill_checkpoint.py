@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from safetensors import safe_open
 from small_network import make_network, make_trainer
 from swd_pack.swd_core.distill.checkpoint import load_checkpoint, save_checkpoint
+from swd_pack.swd_core.distill.files import write_tensors
 from swd_pack.swd_core.distill.network import STUDENT
 from swd_pack.swd_core.distill.trainer import Trainer
 from swd_pack.swd_core.errors import InputError
@@ -68,3 +70,28 @@ def test_a_checkpoint_of_other_losses_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=f"(?s)belongs to another run.*{found}"):
         gone_on(tmp_path, before, after)
+
+
+def test_the_losses_of_a_long_run_fit_into_a_checkpoint(tmp_path: Path) -> None:
+    """A header may have 100 MB; as JSON, these would be more."""
+    network = make_network()[1]
+    trainer = make_trainer(network, **ALONE)
+    steps(trainer, network, 1)
+    many = [{f"loss {number} ".ljust(200): index / 3 for number in range(2)} for index in range(250_000)]
+    many[5]["only here"] = 0.1
+    trainer.history, trainer.step = many, len(many)
+    save_checkpoint(trainer, tmp_path)
+    going_on = make_trainer(make_network()[1], **ALONE)
+    assert load_checkpoint(going_on, tmp_path)
+    assert going_on.step == len(many) and going_on.history == many
+
+
+def test_a_checkpoint_with_its_losses_in_the_header_is_still_read(tmp_path: Path) -> None:
+    network = make_network()[1]
+    trainer = make_trainer(network, **ALONE)
+    steps(trainer, network, 2)
+    history = json.dumps(trainer.history)
+    write_tensors(tmp_path / "checkpoint.safetensors", trainer.tensors(), {"step": "2", "history": history})
+    going_on = make_trainer(make_network()[1], **ALONE)
+    assert load_checkpoint(going_on, tmp_path)
+    assert going_on.step == 2 and going_on.history == trainer.history
