@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .files import read_tensors, write_tensors
 from .history import pack_history, unpack_history
+from .identity import check_identity
 from .trainer import Trainer
 
 NAME = "checkpoint.safetensors"
@@ -23,6 +24,7 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> None:
         "step": str(trainer.step),
         "losses": json.dumps(names),
         "settings": json.dumps(trainer.settings.to_dict()),
+        "origin": json.dumps(trainer.origin),
     }
     write_tensors(folder / NAME, {**trainer.tensors(), _HISTORY: history}, metadata)
 
@@ -31,12 +33,15 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> bool:
     """Go on from the checkpoint in a folder; False if there is none.
 
     Raises:
-        InputError: it belongs to a run of another rank, other layers or other losses.
+        InputError: it belongs to another run; see `check_identity`.
     """
     path = folder / NAME
     if not path.is_file():
         return False
     tensors, metadata = read_tensors(path)
+    # Older checkpoints say less.
+    before = {**json.loads(metadata.get("settings", "{}")), **json.loads(metadata.get("origin", "{}"))}
+    check_identity(before, trainer.origin, trainer.settings)
     history = _history(tensors.pop(_HISTORY, None), metadata)
     trainer.load(tensors, int(metadata["step"]), history)
     return True

@@ -94,7 +94,7 @@ class FolderData:
         self._count = len(info["prompts"]) * self._each
         missing = [index for index in range(self._count) if not folder.stages(sizes, index).is_file()]
         if missing:
-            found = f"{len(missing)} of {self._count} pictures missing at {_show(sizes)}"
+            found = f"{len(missing)} of {self._count} pictures missing at {show_sizes(sizes)}"
             raise _refusal(folder, found, "a dataset that was finished for this schedule")
         self.constants: dict[str, Any] = info["constants"]
         negative = folder.condition(None)
@@ -118,7 +118,8 @@ class FolderData:
         return self._scaled(latent[None].float())[0]
 
 
-def _show(sizes: Sequence[Size]) -> str:
+def show_sizes(sizes: Sequence[Size]) -> str:
+    """Sizes (height, width) as a user reads them: width x height."""
     return ", ".join(f"{width} x {height}" for height, width in sizes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +29,8 @@ _AVERAGE = "average"
 class Trainer:
     """Trains the LoRA of a student, stage after stage in turn, and where asked for that of its adversary.
 
-    `timesteps`: t in (0, 1] of each stage. All random numbers follow from the seed, the step and the picture, so a run
+    `timesteps`: t in (0, 1] of each stage. `origin`: what tells this run from others beside its settings, as plain
+    values by name. All random numbers follow from the seed, the step and the picture, so a run
     that goes on from `tensors` is the same as one that never stopped. Steps run within `network.installed()`.
 
     Raises:
@@ -43,9 +45,11 @@ class Trainer:
         grid: TimestepGrid,
         settings: DistillSettings,
         workers: Workers = _ALONE,
+        origin: Mapping[str, Any] | None = None,
     ) -> None:
         _check(data, settings, workers)
         self.settings = settings
+        self.origin = {**(origin or {}), "timesteps": list(timesteps)}
         self.step = 0
         self.history: list[dict[str, float]] = []
         self._network, self._workers = network, workers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,32 @@ def test_an_old_run_that_cannot_be_removed_is_not_continued(
         patch.setattr(os, "unlink", in_use)
         distill(lora_name="stuck", steps=3, existing_run="start over")
     assert (output / "loras/stuck/adapter_model.safetensors").read_bytes() == before
+
+
+def test_another_run_of_that_name_is_refused(swd, load, make_teacher, distill, output: Path) -> None:
+    distill(lora_name="one", steps=2)
+    before = (output / "loras/one/adapter_model.safetensors").read_bytes()
+    make_teacher(dataset_name="others")
+    later = schedule_of(swd, load(FAMILY), ("2, 3, 4", "1.0, 0.9, 0.3"))[0]
+    for changes, found in (
+        ({"schedule": later}, "schedule (timesteps) was [1, 0.8, 0.6], is now [1, 0.9, 0.3]"),
+        ({"training_seed": 9}, "training_seed was 1, is now 9"),
+        ({"dataset_name": "others"}, "dataset was pictures, is now others"),
+        ({"model": load("sd35_medium")}, "model was SD3.5 Large, is now SD3.5 Medium"),
+        ({"dmd": True}, "dmd was off, is now on"),
+    ):
+        with pytest.raises(ValueError, match=f"(?s)belongs to another run.*{re.escape(found)}\n"):
+            distill(lora_name="one", steps=3, **changes)
+    assert (output / "loras/one/adapter_model.safetensors").read_bytes() == before
+    assert "went on from 2" in distill(lora_name="one", steps=3, learning_rate=0.02, ema=0.5, batch_size=1)[3]
+
+
+def test_a_run_that_has_nothing_left_to_do_says_so(distill, output: Path) -> None:
+    assert "nothing was trained" not in distill(lora_name="done", steps=2)[3]
+    report = distill(lora_name="done", steps=2, lora_dtype="bf16")[3]
+    assert report.startswith("nothing was trained, for this run had its 2 steps already: raise steps to go on;")
+    written = tensors_of(output / "loras/done/adapter_model.safetensors")
+    assert {value.dtype for value in written.values()} == {torch.bfloat16}, "the file is written as asked for now"
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
-from small_network import make_network, make_trainer
+from small_network import TIMESTEPS, Pictures, make_network, make_trainer, settings_of
 from swd_pack.swd_core.distill.checkpoint import load_checkpoint, save_checkpoint
 from swd_pack.swd_core.distill.files import write_tensors
+from swd_pack.swd_core.distill.grid import SD3_GRID
 from swd_pack.swd_core.distill.network import STUDENT
 from swd_pack.swd_core.distill.trainer import Trainer
 from swd_pack.swd_core.errors import InputError
@@ -65,11 +67,55 @@ def test_an_average_that_is_switched_off_later_is_left_out(tmp_path: Path) -> No
         ({}, {"gan": False}, "trained tensors instead of"),
     ],
 )
-def test_a_checkpoint_of_other_losses_is_refused(
+def test_a_checkpoint_that_does_not_say_its_losses_is_refused_by_what_it_holds(
     tmp_path: Path, before: dict[str, Any], after: dict[str, Any], found: str
 ) -> None:
+    network = make_network()[1]
+    trainer = make_trainer(network, **before)
+    steps(trainer, network, 1)
     with pytest.raises(InputError, match=f"(?s)belongs to another run.*{found}"):
+        make_trainer(make_network()[1], **after).load(trainer.tensors(), 1, trainer.history)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        (ALONE, {"dmd": True, "gan": False}, "Found: dmd was off, is now on\n"),
+        ({}, ALONE, "Found: dmd was on, is now off; gan was on, is now off\n"),
+        (ALONE, {**ALONE, "seed": 2}, "Found: training_seed was 42, is now 2\n"),
+        (ALONE, {**ALONE, "rank": 2}, "Found: rank was 3, is now 2\n"),
+        (ALONE, {**ALONE, "mmd_kernel": "rbf"}, "Found: mmd_kernel was linear, is now rbf\n"),
+        (ALONE, {**ALONE, "targets": ("to_q", "to_out")}, "Found: targets was [], is now [to_q, to_out]\n"),
+        ({"gan": False}, {"gan": False, "teacher_cfg": 6.5}, "Found: teacher_cfg was 4.5, is now 6.5\n"),
+    ],
+)
+def test_another_run_is_refused_by_the_name_of_the_input(
+    tmp_path: Path, before: dict[str, Any], after: dict[str, Any], found: str
+) -> None:
+    with pytest.raises(InputError, match=f"(?s)belongs to another run.*{re.escape(found)}"):
         gone_on(tmp_path, before, after)
+
+
+def test_how_long_how_fast_and_how_exactly_may_change(tmp_path: Path) -> None:
+    other = {
+        "steps": 9, "batch_size": 2, "micro_batch": 1, "learning_rate": 0.5, "fake_learning_rate": 0.5, "warmup": 2,
+        "decay": "cosine", "beta2": 0.9, "precision": "bf16", "lora_dtype": "fp16", "gradient_checkpointing": False,
+        "ema": 0.5, "save_every": 1, "preview_every": 1, "fake_steps": 3,
+    }  # fmt: skip
+    assert gone_on(tmp_path, {}, other)[0].step == 3
+    # What belongs to a loss that is off means nothing.
+    assert gone_on(tmp_path, ALONE, {**ALONE, "teacher_cfg": 6.5, "discriminator_layers": 3})[0].step == 3
+
+
+def test_where_a_run_comes_from_is_compared_where_the_checkpoint_says_it(tmp_path: Path) -> None:
+    def trainer(**origin: Any) -> Trainer:
+        network, values = make_network()[1], settings_of(**ALONE)
+        return Trainer(network, Pictures(), TIMESTEPS, SD3_GRID, values, origin=origin)
+
+    save_checkpoint(trainer(scales=[2, 3, 4.5]), tmp_path)
+    assert load_checkpoint(trainer(scales=(2, 3, 4.5), family="another"), tmp_path)
+    with pytest.raises(InputError, match=r"Found: schedule \(scales\) was \[2, 3, 4.5\], is now \[2, 4, 5\]\n"):
+        load_checkpoint(trainer(scales=[2, 4, 5]), tmp_path)
 
 
 def test_the_losses_of_a_long_run_fit_into_a_checkpoint(tmp_path: Path) -> None:

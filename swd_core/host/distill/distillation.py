@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ...distill.folder import show_sizes
 from ...distill.loss_plot import draw_losses
 from ...distill.settings import DistillSettings
 from ...lora.file import LoraFile, read_lora
@@ -31,8 +32,8 @@ def build_dataset(
     """The dataset of the prompts in a text, one a line, and a line about it. Raises InputError as `make_dataset`."""
     lines = split_prompts(prompts)
     dataset = make_dataset(model, clip, vae, schedule, name, lines, negative, settings, DatasetProgress())
-    sizes = ", ".join(f"{width} x {height}" for height, width in dataset.sizes)
-    return dataset, f"{dataset.count} pictures of {len(lines)} prompts, latents at {sizes}\nin {dataset.folder.root}"
+    made = f"{dataset.count} pictures of {len(lines)} prompts, latents at {show_sizes(dataset.sizes)}"
+    return dataset, f"{made}\nin {dataset.folder.root}"
 
 
 def distill(
@@ -61,8 +62,10 @@ def _report(session: Session) -> str:
     count = sum(parameter.numel() for parameter in adapters.parameters("student"))
     last = trainer.history[-1] if trainer.history else {}
     losses = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
-    went_on = f", went on from {session.resumed}" if session.resumed else ""
-    return (
-        f"{trainer.step} steps of {settings.batch_size} pictures{went_on}; "
-        f"rank {settings.rank}, {len(adapters.targets)} layers, {count / 1e6:.2f} M numbers\nlast step: {losses}"
-    )
+    done = f"{trainer.step} steps of {settings.batch_size} pictures"
+    if session.idle:
+        done = f"nothing was trained, for this run had its {trainer.step} steps already: raise steps to go on"
+    elif session.resumed:
+        done += f", went on from {session.resumed}"
+    size = f"rank {settings.rank}, {len(adapters.targets)} layers, {count / 1e6:.2f} M numbers"
+    return f"{done}; {size}\nlast step: {losses}"

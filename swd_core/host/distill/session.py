@@ -13,7 +13,7 @@ import comfy.model_sampling
 from torch import Tensor
 
 from ...distill.checkpoint import load_checkpoint
-from ...distill.folder import FolderData
+from ...distill.folder import FolderData, show_sizes
 from ...distill.grid import DDPM_GRID, FLUX_GRID, SD3_GRID, TimestepGrid
 from ...distill.network import STUDENT, Network
 from ...distill.peft_file import LoraInfo, write_peft_folder
@@ -25,6 +25,7 @@ from ...distill.workers import Alone, Workers
 from ...errors import InputError
 from ...schedule import Schedule
 from ..compat import call_known
+from ..facts import read_facts
 from .architecture import read_architecture
 from .gradients import training_mode
 from .network import build_network
@@ -49,6 +50,11 @@ class Session:
     data: FolderData
     resumed: int
     lora_file: Path
+
+    @property
+    def idle(self) -> bool:
+        """Whether there was nothing left to train."""
+        return self.trainer.step == self.resumed
 
     def preview(self, picture: int = 0) -> Tensor:
         """A clean latent [1, C, H, W] of the student for the prompt of a picture, scale by scale."""
@@ -108,7 +114,8 @@ def train(
                 session.write_lora,
                 lambda step, losses: after_step(session, losses),
             )
-    if not session.lora_file.is_file() and workers.rank == 0:
+    if workers.rank == 0 and (session.idle or not session.lora_file.is_file()):
+        # What is written may have changed, such as its dtype.
         session.write_lora()
     return session
 
@@ -131,7 +138,13 @@ def _prepare(
     workers: Workers,
 ) -> Session:
     network = build_network(patcher, settings, data.constants)
-    trainer = Trainer(network, data, schedule.timesteps, _grid(patcher, schedule), settings, workers)
+    origin = {
+        "family": read_facts(patcher.model).family,
+        "dataset": dataset.name,
+        "sizes": show_sizes(schedule.sizes(*dataset.sizes[-1])),
+        "scales": list(schedule.scales),
+    }
+    trainer = Trainer(network, data, schedule.timesteps, _grid(patcher, schedule), settings, workers, origin)
     if not start_over:
         load_checkpoint(trainer, run_folder(name))
     if trainer.step > settings.steps:
