@@ -58,6 +58,13 @@ class SWDTeacherDataset(io.ComfyNode):
         )
         return io.NodeOutput(dataset, report)
 
+    @classmethod
+    def fingerprint_inputs(cls, dataset_name: str | None = None, **others: Any) -> int:
+        # The files may have been deleted since; None where the name comes from another node.
+        from ..swd_core.host.distill.finished import times_lost
+
+        return times_lost(dataset_name)
+
 
 def _teacher_inputs() -> list[Any]:
     return [

@@ -64,6 +64,16 @@ class DatasetFolder:
         name = "_".join(f"{width}x{height}" for height, width in sizes)
         return self.root / "stages" / name / f"{index:06}.safetensors"
 
+    def missing(self, sizes: Sequence[Size], count: int) -> list[int]:
+        """Which of the first `count` pictures have no latents for the stages of a schedule."""
+        # One look at the folder: there may be hundreds of thousands.
+        there = {path.name for path in self.stages(sizes, 0).parent.glob("*")}
+        return [index for index in range(count) if self.stages(sizes, index).name not in there]
+
+    def is_finished(self, sizes: Sequence[Size], count: int) -> bool:
+        """Whether the first `count` pictures can be trained on."""
+        return (self.root / INFO).is_file() and not self.missing(sizes, count)
+
 
 def write_stages(path: Path, stages: Sequence[StageLatents]) -> None:
     """Write the latents [C, h, w] of one picture for every stage, in half precision."""
@@ -92,7 +102,7 @@ class FolderData:
         self._folder, self._sizes, self._scaled = folder, tuple(sizes), scaled
         self._each = int(info["images_per_prompt"])
         self._count = len(info["prompts"]) * self._each
-        missing = [index for index in range(self._count) if not folder.stages(sizes, index).is_file()]
+        missing = folder.missing(sizes, self._count)
         if missing:
             found = f"{len(missing)} of {self._count} pictures missing at {show_sizes(sizes)}"
             raise _refusal(folder, found, "a dataset that was finished for this schedule")

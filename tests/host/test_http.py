@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -14,6 +15,7 @@ from PIL import Image
 from swd_dev.client import ComfyClient, Event
 from swd_dev.errors import DevError
 from swd_dev.prompts import load_template, set_seed, stand_in
+from swd_dev.server import ComfyServer
 
 PACK = Path(__file__).resolve().parents[2]
 # Templates that end in one picture with a published LoRA; the others have tests of their own below.
@@ -172,6 +174,46 @@ def test_the_training_template_ends_in_a_picture_with_its_lora(client: ComfyClie
     assert "my-swd-lora/adapter_model.safetensors" in json.loads(client.request("/models/loras"))
     pictures = [Image.open(io.BytesIO(content)).size for _, content in client.images(result.prompt_id)]
     assert pictures[-1] == (256, 192) or pictures[0] == (256, 192)
+
+
+def test_a_dataset_that_was_deleted_is_made_again_and_what_is_there_never_runs_twice(
+    server: ComfyServer, client: ComfyClient, object_info
+) -> None:
+    prompt = small(TRAIN, object_info)
+    for key in [key for key, entry in prompt.items() if entry["class_type"] in ("SaveImage", "PreviewAny")]:
+        del prompt[key]
+    node(prompt, "SWDTeacherDataset").update(
+        width=128, height=96, steps=2, prompts="a red fox\na bowl of ramen", dataset_name="deleted"
+    )
+    node(prompt, "SWDDistillLora").update(
+        steps=1, batch_size=2, lora_name="from deleted", mmd=True, dmd=False, gan=False
+    )
+
+    both = {"SWDTeacherDataset", "SWDDistillLora"}
+
+    def executed() -> set[str]:
+        ran: set[str] = set()
+
+        def note(event: Event) -> None:
+            # A greeting may name the last node of the run before, without the id of a run.
+            if event.kind == "executing" and "prompt_id" in event.data and event.data["node"] in prompt:
+                ran.add(prompt[event.data["node"]]["class_type"])
+
+        result = client.run(prompt, note)
+        assert result.status == "success", result.error
+        return ran & both
+
+    assert executed() == both
+    assert executed() == set()
+    folder = server.base_directory / "output/swd/datasets/deleted"
+    next((folder / "stages").rglob("000001.safetensors")).unlink()
+    assert executed() == both
+    assert executed() == set()
+    shutil.rmtree(folder)
+    node(prompt, "SWDDistillLora")["steps"] = 2
+    assert executed() == both
+    node(prompt, "SWDDistillLora")["steps"] = 3
+    assert executed() == {"SWDDistillLora"}
 
 
 def test_the_comparison_makes_two_pictures_of_one_seed(client: ComfyClient, object_info) -> None:

@@ -14,6 +14,7 @@ from ...lora.file import LoraFile, read_lora
 from ...plot import image_of
 from ...schedule import Schedule
 from ..lora import apply_lora
+from .finished import note_finished
 from .progress import DatasetProgress, TrainingProgress
 from .session import Session, train
 from .teacher import Dataset, TeacherSettings, make_dataset, split_prompts
@@ -32,6 +33,7 @@ def build_dataset(
     """The dataset of the prompts in a text, one a line, and a line about it. Raises InputError as `make_dataset`."""
     lines = split_prompts(prompts)
     dataset = make_dataset(model, clip, vae, schedule, name, lines, negative, settings, DatasetProgress())
+    note_finished(dataset)
     made = f"{dataset.count} pictures of {len(lines)} prompts, latents at {show_sizes(dataset.sizes)}"
     return dataset, f"{made}\nin {dataset.folder.root}"
 
