@@ -9,9 +9,6 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-# Of ComfyUI's Dual Model CFG Guider, which binds it to a size in each `inner_sample`.
-_OWN = ("_uncond_neg",)
-
 Size = Sequence[int]
 Conditions = dict[str, list[dict[str, Any]]]
 
@@ -39,7 +36,7 @@ def stage_conditions(
     copies that it has not touched. `stage` and `target`: ([frames,] height, width) in latent pixels.
     """
     conditions = {
-        name: [_for_stage(entry, stage, target, pixels_per_latent) for entry in entries]
+        name: [entry_for_stage(entry, stage, target, pixels_per_latent) for entry in entries]
         for name, entries in originals.items()
     }
     comfy.samplers.preprocess_conds_hooks(conditions)
@@ -47,17 +44,13 @@ def stage_conditions(
     return conditions
 
 
-def own_conditions(guider: Any) -> Conditions:
-    """The lists of conditions that a guider keeps beside `conds`, by attribute."""
-    return {name: entries for name in _OWN if (entries := getattr(guider, name, None))}
+def conditions_of_second_model(guider: Any) -> list[dict[str, Any]] | None:
+    """What ComfyUI's Dual Model CFG Guider keeps beside `conds` and binds to a size in each `inner_sample`."""
+    return getattr(guider, "_uncond_neg", None)
 
 
-def own_conditions_for_stage(own: Conditions, stage: Size, target: Size, pixels_per_latent: int) -> Conditions:
-    """Copies of `own_conditions` for a stage, as `stage_conditions` makes them."""
-    return {name: [_for_stage(entry, stage, target, pixels_per_latent) for entry in own[name]] for name in own}
-
-
-def _for_stage(entry: dict[str, Any], stage: Size, target: Size, pixels_per_latent: int) -> dict[str, Any]:
+def entry_for_stage(entry: dict[str, Any], stage: Size, target: Size, pixels_per_latent: int) -> dict[str, Any]:
+    """A copy of one entry for a stage, as `stage_conditions` makes it."""
     entry = entry.copy()
     if entry.get("area") is not None:
         entry["area"] = scale_area(_absolute(entry["area"], target), stage, target)

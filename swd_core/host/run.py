@@ -17,7 +17,7 @@ from ..resize import resize
 from ..stages import Stage
 from .caches import forget_steps
 from .compat import call_known, no_callback
-from .conditions import own_conditions, own_conditions_for_stage, stage_conditions, texts_on
+from .conditions import conditions_of_second_model, entry_for_stage, stage_conditions, texts_on
 from .faults import stage_error
 from .hooks import KeyframeStates
 from .progress import announce
@@ -59,7 +59,7 @@ class Run:
         shapes = [(*picture, *stage.size) for stage in self.stages]
         self.pinned = _pins_memory(self.noise.device)
         self.drawn = NoiseAhead(self.source, shapes, self.pinned)
-        self.own = own_conditions(self.guider)
+        self.second = conditions_of_second_model(self.guider)
         device = self.noise.device
         plain = self.init is None and self.mask is None
         self.texts = prepared_texts(self.guider, device) if plain else None
@@ -105,8 +105,8 @@ class Run:
         stage = sampler.stage
         sizes = (noise.shape[2:], self.noise.shape[2:], self.pixels_per_latent)
         self.guider.conds = stage_conditions(self.conditions, self.guider.model_options, *sizes)
-        for name, entries in own_conditions_for_stage(self.own, *sizes).items():
-            setattr(self.guider, name, entries)
+        if self.second:
+            self.guider._uncond_neg = [entry_for_stage(entry, *sizes) for entry in self.second]
         call_known(
             self.guider.inner_sample,
             noise,

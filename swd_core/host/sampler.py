@@ -16,7 +16,7 @@ from ..noise import StageNoise, recover_items
 from ..schedule import Schedule
 from ..stages import plan_stages
 from .checks import check_finite, check_run, read_sigmas
-from .conditions import own_conditions
+from .conditions import conditions_of_second_model
 from .faults import not_finite
 from .report import clock_for, log_run, timed
 from .run import Callback, Run
@@ -106,13 +106,14 @@ def _items_of(noise: Tensor, seed: int) -> Iterable[int]:
 @contextmanager
 def _restored(guider: Any) -> Iterator[None]:
     """Put back what the stages change, also after an interrupt: ComfyUI cleans up with the conditions it prepared."""
-    kept = {"conds": guider.conds, **own_conditions(guider)}
+    conditions, second = guider.conds, conditions_of_second_model(guider)
     shapes = getattr(guider.inner_model, "latent_shapes", None)
     try:
         yield
     finally:
-        for name, value in kept.items():
-            setattr(guider, name, value)
+        guider.conds = conditions
+        if second:
+            guider._uncond_neg = second
         if shapes is not None:
             guider.inner_model.latent_shapes = shapes
 
