@@ -22,7 +22,7 @@ def check_name(name: str, what: str) -> str:
         raise InputError(
             f"{what}: this is no name for a folder.",
             found=repr(name[:120]),
-            allowed="letters, digits, spaces, dots, dashes and underscores, up to 100, the first a letter or a digit",
+            allowed="letters a to z, digits, spaces, dots, dashes and underscores, up to 100, a letter or digit first",
             remedy="choose another name.",
         )
     return plain

@@ -82,7 +82,12 @@ class DistillSettings:
             if not good(getattr(self, name)):
                 raise _refusal(name, getattr(self, name), allowed)
         if not (self.mmd or self.dmd or self.gan):
-            raise _refusal("mmd, dmd, gan", "all off", "at least one of them")
+            raise InputError(
+                "settings: mmd, dmd and gan are all off.",
+                found="no loss to train with",
+                allowed="at least one of them",
+                remedy="switch mmd on, or dmd or gan.",
+            )
 
     @property
     def adversary(self) -> bool:

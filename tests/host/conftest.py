@@ -131,11 +131,11 @@ def make_teacher(swd, load, vae_of, clip, output):
 
 @pytest.fixture(scope="module")
 def distill(swd, load, make_teacher):
-    """Run SWDDistillLora, as ComfyUI does: in inference mode."""
+    """Run SWDDistillLora, as ComfyUI does: in inference mode. `teacher`: changes to the run of SWDTeacherDataset."""
 
     def run(**changes: Any) -> tuple[Any, str, torch.Tensor, str]:
         model = changes.pop("model", None) or load(FAMILY)
-        pictures = changes.pop("dataset_name", "pictures")
+        pictures = {"dataset_name": "pictures", **changes.pop("teacher", {})}
         schedule = changes.pop("schedule", None) or schedule_of(swd, model, SCHEDULE)[0]
         values = {
             "lora_name": "student", "existing_run": "continue", "steps": 4, "batch_size": 2, "rank": 4,
@@ -144,7 +144,7 @@ def distill(swd, load, make_teacher):
             "gradient_checkpointing": True, "ema": 0.0, "save_every": 2, "preview_every": 2, **changes,
         }  # fmt: skip
         with torch.inference_mode():
-            dataset = make_teacher(dataset_name=pictures)[0]
+            dataset = make_teacher(**pictures)[0]
             return swd["SWDDistillLora"].execute(model=model, dataset=dataset, schedule=schedule, **values).result
 
     return run

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from reference import CHANNELS, GUIDANCE, make_text
+from safetensors import safe_open
 from swd_pack.swd_core.distill.denoiser import Condition
 from swd_pack.swd_core.distill.grid import DDPM_GRID, SD3_GRID, TimestepGrid
 from swd_pack.swd_core.distill.pairs import StageLatents
@@ -66,3 +68,9 @@ def grid_of(family: str) -> TimestepGrid:
 
 def settings_for(**values: Any) -> DistillSettings:
     return DistillSettings(**{"batch_size": 2, "learning_rate": 1e-3, "fake_learning_rate": 1e-3, **values})
+
+
+def tensors_of(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file."""
+    with safe_open(path, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import comfy.utils
 import folder_paths
 import pytest
 import torch
-from distilling import FAMILY, PROMPTS, SCHEDULE
+from distilling import FAMILY, PROMPTS, SCHEDULE, tensors_of
 from reference import ItemNoise, Text, sample
 from running import all_in_one, conditioning, empty_latent, relative_error, schedule_of
 from safetensors import safe_open
@@ -24,11 +23,6 @@ from swd_dev.tiny.loading import load_model
 from swd_dev.tiny.models import make_peft_model
 
 BAR = 2e-6
-
-
-def tensors_of(path: Path) -> dict[str, torch.Tensor]:
-    with safe_open(path, framework="pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
 
 
 def test_a_dataset_that_was_cut_off_goes_on_and_is_the_same(make_teacher, output: Path) -> None:
@@ -214,73 +208,6 @@ def test_an_old_run_that_cannot_be_removed_is_not_continued(
         patch.setattr(os, "unlink", in_use)
         distill(lora_name="stuck", steps=3, existing_run="start over")
     assert (output / "loras/stuck/adapter_model.safetensors").read_bytes() == before
-
-
-def test_another_run_of_that_name_is_refused(swd, load, make_teacher, distill, output: Path) -> None:
-    distill(lora_name="one", steps=2)
-    before = (output / "loras/one/adapter_model.safetensors").read_bytes()
-    make_teacher(dataset_name="others")
-    later = schedule_of(swd, load(FAMILY), ("2, 3, 4", "1.0, 0.9, 0.3"))[0]
-    for changes, found in (
-        ({"schedule": later}, "schedule (timesteps) was [1, 0.8, 0.6], is now [1, 0.9, 0.3]"),
-        ({"training_seed": 9}, "training_seed was 1, is now 9"),
-        ({"dataset_name": "others"}, "dataset was pictures, is now others"),
-        ({"model": load("sd35_medium")}, "model was SD3.5 Large, is now SD3.5 Medium"),
-        ({"dmd": True}, "dmd was off, is now on"),
-    ):
-        with pytest.raises(ValueError, match=f"(?s)belongs to another run.*{re.escape(found)}\n"):
-            distill(lora_name="one", steps=3, **changes)
-    assert (output / "loras/one/adapter_model.safetensors").read_bytes() == before
-    assert "went on from 2" in distill(lora_name="one", steps=3, learning_rate=0.02, ema=0.5, batch_size=1)[3]
-
-
-def test_a_run_that_has_nothing_left_to_do_says_so(distill, output: Path) -> None:
-    assert "nothing was trained" not in distill(lora_name="done", steps=2)[3]
-    report = distill(lora_name="done", steps=2, lora_dtype="bf16")[3]
-    assert report.startswith("nothing was trained, for this run had its 2 steps already: raise steps to go on;")
-    written = tensors_of(output / "loras/done/adapter_model.safetensors")
-    assert {value.dtype for value in written.values()} == {torch.bfloat16}, "the file is written as asked for now"
-
-
-@pytest.mark.parametrize(
-    "name", ["", "..", "../up", "a/b", "a\\b", "/etc", "C:x", ".hidden", "nul", "con.txt", "x" * 101, "a\0b"]
-)
-def test_a_name_is_one_folder_and_nothing_else(make_teacher, distill, name: str) -> None:
-    with pytest.raises(ValueError, match="no name for a folder"):
-        make_teacher(dataset_name=name)
-    with pytest.raises(ValueError, match="no name for a folder"):
-        distill(lora_name=name)
-
-
-def test_another_dataset_or_schedule_under_the_same_name_is_refused(swd, load, make_teacher, distill) -> None:
-    make_teacher()
-    with pytest.raises(ValueError, match="other first_seed, prompts"):
-        make_teacher(first_seed=6, prompts="something else")
-    with pytest.raises(ValueError, match="there is none"):
-        make_teacher(prompts=" \n ")
-    other = schedule_of(swd, load(FAMILY), ("1, 4", "1.0, 0.8"))[0]
-    with pytest.raises(ValueError, match="4 of 4 pictures missing at 2 x 2, 8 x 8"):
-        distill(schedule=other)
-
-
-def test_a_dataset_of_another_model_is_refused_and_one_that_does_not_say_is_used(
-    load, make_teacher, output: Path
-) -> None:
-    make_teacher(dataset_name="teacher")
-    file = output / "swd/datasets/teacher/dataset.json"
-    info = json.loads(file.read_text(encoding="utf-8"))
-    with pytest.raises(ValueError, match=r"Found: other model \(SD3.5 Large, now SD3.5 Medium\)\n"):
-        make_teacher(dataset_name="teacher", model=load("sd35_medium"))
-    assert json.loads(file.read_text(encoding="utf-8")) == info
-    assert info.pop("family") == "SD3.5 Large"
-    file.write_text(json.dumps(info), encoding="utf-8")
-    assert make_teacher(dataset_name="teacher")[0].count == 4
-
-
-def test_no_pictures_are_made_of_a_model_that_cannot_be_trained(make_teacher, output: Path) -> None:
-    with pytest.raises(ValueError, match="SwD cannot train a LoRA for this model"):
-        make_teacher(dataset_name="in vain", model=load_family("auraflow"))
-    assert not (output / "swd/datasets/in vain").exists()
 
 
 def test_the_files_say_what_they_are(distill, output: Path) -> None:

@@ -70,4 +70,6 @@ def _report(session: Session) -> str:
     elif session.resumed:
         done += f", went on from {session.resumed}"
     size = f"rank {settings.rank}, {len(adapters.targets)} layers, {count / 1e6:.2f} M numbers"
+    if settings.dmd and settings.teacher_cfg > 1 and session.data.unconditional is None:
+        size += "\nteacher_cfg has no effect: the dataset was made with cfg 1.0, without a negative prompt"
     return f"{done}; {size}\nlast step: {losses}"
