@@ -16,6 +16,7 @@ from swd_dev.client import ComfyClient, Event
 from swd_dev.errors import DevError
 from swd_dev.prompts import load_template, set_seed, stand_in
 from swd_dev.server import ComfyServer
+from swd_pack.swd_core.presets import preset_of_lora
 
 PACK = Path(__file__).resolve().parents[2]
 # Templates that end in one picture with a published LoRA; the others have tests of their own below.
@@ -50,7 +51,9 @@ def node(prompt: dict[str, Any], class_type: str) -> dict[str, Any]:
 
 def test_there_is_a_template_for_every_preset_in_use(object_info: dict[str, Any]) -> None:
     texts = [path for path in TEMPLATES if "text to image" in path.stem]
-    presets = {node(load_template(path, object_info), "SWDScaleSchedule")["preset"] for path in texts}
+    prompts = [load_template(path, object_info) for path in texts]
+    assert {node(prompt, "SWDScaleSchedule")["preset"] for prompt in prompts} == {"auto"}
+    presets = {getattr(preset_of_lora(node(prompt, "SWDLoraLoader")["lora_name"]), "name", "") for prompt in prompts}
     options = object_info["SWDScaleSchedule"]["input"]["required"]["preset"][1]["options"]
     assert presets == {name for name in options if name != "auto" and "(" not in name}
 

@@ -93,6 +93,13 @@ def test_the_loras_live_side_by_side_and_tell_auto_their_preset(workflow: dict[s
     assert f"[{repository}.adapter_config.json]({config_url})" in note
 
 
+def test_another_lora_brings_its_own_schedule(workflow: dict[str, Any], title: str) -> None:
+    presets = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "SWDScaleSchedule"]
+    # A comparison has as many steps in both rows, and a teacher has no LoRA that tells which.
+    fixed = [title.split(" - ")[1]] if "compare" in title or "train" in title else []
+    assert presets == [*fixed, *["auto"] * (len(presets) - len(fixed))]
+
+
 def test_the_settings_are_those_the_loras_were_trained_for(workflow: dict[str, Any], title: str) -> None:
     values = {node["type"]: node["widgets_values"] for node in workflow["nodes"]}
     _, control, cfg, denoise, upscale_method = values["SWDSampler"]

@@ -36,7 +36,7 @@ def all_templates() -> dict[str, dict[str, Any]]:
 def text_to_image(base: Base) -> Graph:
     graph = Graph()
     loaded = load(graph, base)
-    stages = schedule(graph, base, loaded, plot=True)
+    stages = schedule(graph, loaded, plot=True)
     if base.checkpoint:
         positive = prompt(graph, loaded, BOAT, width=COLUMNS[3] + WIDTH - COLUMNS[2])
         members = [positive[0]]

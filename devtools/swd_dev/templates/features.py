@@ -24,7 +24,7 @@ CFG = "cfg stays at 1.0: the LoRA needs no negative prompt."
 def image_to_image() -> Graph:
     graph = Graph()
     loaded = load(graph, MEDIUM_6)
-    stages = schedule(graph, MEDIUM_6, loaded)
+    stages = schedule(graph, loaded)
     positive = prompt(graph, loaded, "An oil painting of the same scene, thick brush strokes, warm light")
     graph.group("Step 3 - Prompt", [positive[0]])
     image, _ = picture(graph)
@@ -46,7 +46,7 @@ def image_to_image() -> Graph:
 def inpaint() -> Graph:
     graph = Graph()
     loaded = load(graph, MEDIUM_6)
-    stages = schedule(graph, MEDIUM_6, loaded)
+    stages = schedule(graph, loaded)
     positive = prompt(graph, loaded, "A red balloon in the sky")
     graph.group("Step 3 - Prompt", [positive[0]])
     image, mask = picture(graph)
@@ -65,7 +65,7 @@ def inpaint() -> Graph:
 def regional_prompts() -> Graph:
     graph = Graph()
     loaded = load(graph, MEDIUM_6)
-    stages = schedule(graph, MEDIUM_6, loaded)
+    stages = schedule(graph, loaded)
     everywhere = "A wide landscape at sunset, a river in the middle, detailed photo"
     together = prompt(graph, loaded, everywhere, LOWER, "Everywhere")
     members = [together[0]]
@@ -99,7 +99,7 @@ def controlnet() -> Graph:
         "ControlNetLoader", (0, 170), (400, 60), [("CONTROL_NET", "CONTROL_NET")], widgets=[CANNY.name], models=[CANNY]
     )
     loaded = load(graph, base, [control])
-    stages = schedule(graph, base, loaded)
+    stages = schedule(graph, loaded)
     positive = prompt(graph, loaded, "A watercolour painting, soft colours, white paper")
     graph.group("Step 3 - Prompt", [positive[0]])
     image, _ = picture(graph)
@@ -128,7 +128,7 @@ def controlnet() -> Graph:
 def upscale() -> Graph:
     graph = Graph()
     loaded = load(graph, MEDIUM_6)
-    stages = schedule(graph, MEDIUM_6, loaded)
+    stages = schedule(graph, loaded)
     positive = prompt(graph, loaded, "A detailed photo")
     graph.group("Step 3 - Prompt", [positive[0]])
     image, _ = picture(graph)

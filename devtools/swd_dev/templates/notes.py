@@ -14,7 +14,8 @@ def note(base: Base, files: Sequence[File], hints: Sequence[str]) -> str:
     lines = [
         *_links(files),
         "**loras**", "",
-        f"- [{lora.name}]({lora.url}): the hub calls it adapter_model.safetensors. Save it under this name.",
+        f"- [{lora.name}]({lora.url}): the hub calls it adapter_model.safetensors. Save it under this name: "
+        "the preset auto knows its schedule by it.",
         f"- [{config.name}]({config.url}): optional, holds the scale of the LoRA. The hub calls it "
         "adapter_config.json.", "",
         "## Model Storage Location", "", "```", "ComfyUI/models/",

@@ -67,11 +67,14 @@ def _loaders(graph: Graph, base: Base) -> tuple[Slot, Slot, Slot, list[File]]:
     return (model, 0), (clip, 0), (vae, 0), [FLUX, CLIP_L, T5, AE]
 
 
-def schedule(graph: Graph, base: Base, loaded: Loaded, plot: bool = False) -> Slot:
-    """The schedule, the report of the LoRA and, if wanted, the plot of the schedule: step 2."""
+def schedule(graph: Graph, loaded: Loaded, plot: bool = False, preset: str = "auto") -> Slot:
+    """The schedule, the report of the LoRA and, if wanted, the plot of the schedule: step 2.
+
+    The preset is `auto`, so that who puts another LoRA into the template gets the schedule of that one.
+    """
     node = graph.add(
         "SWDScaleSchedule", (COLUMNS[2], 0), (WIDTH, 110), [("schedule", "SWD_SCHEDULE"), ("sigmas", "SIGMAS")],
-        [("model", "MODEL", loaded.model)], [base.preset],
+        [("model", "MODEL", loaded.model)], [preset],
     )  # fmt: skip
     members = [node]
     members.append(

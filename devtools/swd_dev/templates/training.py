@@ -115,7 +115,8 @@ def compare_schedules() -> Graph:
     """The same prompt, seed and steps: scale by scale, and all at full size."""
     graph, base = Graph(), MEDIUM_6
     loaded = load(graph, base)
-    growing = schedule(graph, base, loaded, plot=True)
+    # Not auto: the list below has as many steps, whatever the LoRA.
+    growing = schedule(graph, loaded, plot=True, preset=base.preset)
     lower = 500
     full = graph.add(
         "SWDCustomSchedule", (COLUMNS[2], lower), (WIDTH, 130), [("schedule", "SWD_SCHEDULE"), ("sigmas", "SIGMAS")],
