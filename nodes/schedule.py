@@ -42,7 +42,8 @@ class SWDScaleSchedule(io.ComfyNode):
                     "preset",
                     options=list(OPTIONS),
                     default=AUTO,
-                    tooltip="auto takes the schedule of the SwD LoRA on the model, else the default of its family.",
+                    tooltip="auto takes the schedule of the LoRA that SwD LoRA Loader put on the model, else the "
+                    "default of its family. After another loader choose it by hand.",
                 ),
             ],
             outputs=_outputs(),
