@@ -155,6 +155,13 @@ def test_the_text_to_image_templates_show_their_schedule(workflow: dict[str, Any
     )
 
 
+def test_the_comparison_quotes_the_line_that_the_log_has() -> None:
+    (path,) = (path for path in FILES if "compare" in path.stem)
+    (quoted,) = re.findall(r"`(SwD: .*? in total)`", path.read_text(encoding="utf-8"))
+    source = (PACK / "swd_core" / "host" / "report.py").read_text(encoding="utf-8")
+    assert re.search(re.escape(quoted).replace(re.escape("..."), ".*"), source)
+
+
 def test_the_notes_hold_no_commands(workflow: dict[str, Any]) -> None:
     # The Registry's scanner takes a command line in a note for one that the pack runs.
     (note,) = (node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "MarkdownNote")

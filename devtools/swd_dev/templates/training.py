@@ -137,7 +137,10 @@ def compare_schedules() -> Graph:
     )  # fmt: skip
     graph.group("Step 4 - Prompt and size", [text, size])
     hints = (
-        "Both pictures have the same seed. Compare them, and the seconds that ComfyUI shows above the two samplers.",
+        "Both pictures have the same seed. Compare them, and their seconds: at its end each sampler writes the line "
+        "`SwD: ... s in total` into the log. The Console at the lower left shows it.",
+        "The sampler that runs first also gets the model ready, so it takes longer than it should. For a fair time "
+        "give both another seed and queue again.",
         "Change the lists in SwD Custom Schedule: one scale and one timestep for each step.",
     )
     for row, stages in enumerate((growing, (full, 0))):
