@@ -86,7 +86,8 @@ class SWDSampler(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     tooltip="Below 1.0 the run starts from latent_image, at the first step whose timestep is not above "
-                    "this value.",
+                    "this value. The last step always runs, so all values below its timestep (0.6 in most presets, 0.4 "
+                    "for SDXL) do the same.",
                 ),
                 upscale_method_input(),
             ],

@@ -103,6 +103,14 @@ def test_the_table_of_presets_is_that_of_the_code() -> None:
     assert [preset_of_lora(repository) for *_, repository in rows] == [p if p.lora else None for p in PRESETS]
 
 
+def test_the_least_denoise_is_the_last_timestep_of_the_presets() -> None:
+    assert {(preset.family == "SDXL", round(preset.timesteps[-1], 1)) for preset in PRESETS} == {
+        (False, 0.6),
+        (True, 0.4),
+    }
+    assert "0.6 in most presets and 0.4 in that of SDXL" in (DOCS / "SWDSampler.md").read_text(encoding="utf-8")
+
+
 def test_the_table_of_outputs_is_the_schema(page: Path, info: dict[str, Any]) -> None:
     rows = table(page, "Outputs")
     assert [(name, kind) for name, _, kind in rows] == list(zip(info["output_name"], info["output"], strict=True))

@@ -66,6 +66,16 @@ def test_the_last_stage_is_the_least(swd, load, denoise: float) -> None:
     assert [call.shape[-2:] for call in calls] == [SIZE]
 
 
+def test_values_below_the_last_timestep_do_the_same(swd, load) -> None:
+    preset, family, _, _ = CASES[1]
+    positive, latent = conditioning(family, make_text(family)), {"samples": picture(family)}
+    low, none = (
+        all_in_one(swd, load(family), positive, latent, 5, preset, denoise=denoise)["samples"] for denoise in (0.6, 0.0)
+    )
+    assert torch.equal(low, none)
+    assert relative_error(none, latent["samples"]) > 0.1, "the picture changes, even at 0"
+
+
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_at_denoise_1_the_content_of_the_input_does_not_matter(swd, load, case) -> None:
     preset, family, _, _ = case
