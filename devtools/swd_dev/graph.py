@@ -16,7 +16,6 @@ NODE_TITLE, GROUP_TITLE, PADDING = 30, 50, 20
 COLOURS = {
     "SWDLoraLoader": ("#332922", "#593930"),
     "CLIPTextEncode": ("#232", "#353"),
-    "MarkdownNote": ("#222", "#000"),
 }
 
 

@@ -162,6 +162,12 @@ def test_the_comparison_quotes_the_line_that_the_log_has() -> None:
     assert re.search(re.escape(quoted).replace(re.escape("..."), ".*"), source)
 
 
+def test_the_notes_keep_the_colours_of_the_theme(workflow: dict[str, Any]) -> None:
+    # A fixed dark background makes the links of the light theme unreadable.
+    (note,) = (node for node in workflow["nodes"] if node["type"] == "MarkdownNote")
+    assert not {"color", "bgcolor"} & set(note)
+
+
 def test_the_notes_hold_no_commands(workflow: dict[str, Any]) -> None:
     # The Registry's scanner takes a command line in a note for one that the pack runs.
     (note,) = (node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "MarkdownNote")
