@@ -143,7 +143,6 @@ def test_there_is_one_app_with_the_inputs_that_matter() -> None:
         ("CLIPTextEncode", "text"),
         ("EmptySD3LatentImage", "width"),
         ("EmptySD3LatentImage", "height"),
-        ("SWDScaleSchedule", "preset"),
         ("SWDSampler", "seed"),
     ]
     assert [kinds[node] for node in data["outputs"]] == ["SaveImage"]

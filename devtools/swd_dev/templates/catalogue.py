@@ -60,11 +60,14 @@ def text_to_image(base: Base) -> Graph:
 
 
 def app(base: Base) -> Graph:
-    """Text to image as a form: prompt, size, preset and seed in, the picture out."""
+    """Text to image as a form: prompt, size and seed in, the picture out.
+
+    Not the preset: most of its options are for another model and end in an error, and auto knows the right one.
+    """
     graph = text_to_image(base)
     inputs = (
         ("CLIPTextEncode", "text", {"height": 170}), (base.empty_latent, "width"), (base.empty_latent, "height"),
-        ("SWDScaleSchedule", "preset"), ("SWDSampler", "seed"),
+        ("SWDSampler", "seed"),
     )  # fmt: skip
     graph.extra = {
         "linearMode": True,
