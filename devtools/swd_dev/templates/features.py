@@ -51,9 +51,9 @@ def inpaint() -> Graph:
     positive = prompt(graph, loaded, "A red balloon in the sky")
     graph.group("Step 3 - Prompt", [positive[0]])
     image, mask = picture(graph)
-    start = encode(graph, image, loaded.vae, 370)
+    start = encode(graph, image, loaded.vae, 350)
     masked = graph.add(
-        "SetLatentNoiseMask", (600, LOWER), (260, 50), [("LATENT", "LATENT")],
+        "SetLatentNoiseMask", (620, LOWER), (250, 50), [("LATENT", "LATENT")],
         [("samples", "LATENT", start), ("mask", "MASK", mask)],
     )  # fmt: skip
     graph.group("Step 4 - Load image and mask", [image[0], start[0], masked])
@@ -133,9 +133,9 @@ def upscale() -> Graph:
     positive = prompt(graph, loaded, "A detailed photo")
     graph.group("Step 3 - Prompt", [positive[0]])
     image, _ = picture(graph)
-    start = encode(graph, image, loaded.vae, 370)
+    start = encode(graph, image, loaded.vae, 350)
     grown = graph.add(
-        "SWDLatentUpscale", (600, LOWER), (260, 90), [("latent", "LATENT")], [("samples", "LATENT", start)],
+        "SWDLatentUpscale", (620, LOWER), (250, 90), [("latent", "LATENT")], [("samples", "LATENT", start)],
         ["bicubic", 2.0],
     )  # fmt: skip
     graph.group("Step 4 - Load image and enlarge it", [image[0], start[0], grown])

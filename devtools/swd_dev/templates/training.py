@@ -47,7 +47,7 @@ def train_lora() -> Graph:
     )  # fmt: skip
     graph.group("Step 2 - Schedule", [stages])
     dataset = graph.add(
-        "SWDTeacherDataset", (COLUMNS[3] + 80, 0), (WIDTH, 640),
+        "SWDTeacherDataset", (COLUMNS[3] + 80, 0), (WIDTH, 860),
         [("dataset", "SWD_DATASET"), ("report", "STRING")],
         [("model", "MODEL", (checkpoint, 0)), ("clip", "CLIP", (padding, 0)), ("vae", "VAE", (checkpoint, 2)),
          ("schedule", "SWD_SCHEDULE", (stages, 0))],
@@ -76,15 +76,15 @@ def _sample(graph: Graph, trained: int, clip: Slot) -> Slot:
         [("model", "MODEL", (trained, 0))], ["auto"],
     )  # fmt: skip
     report = graph.add(
-        "PreviewAny", (x, 180), (320, 170), [("STRING", "STRING")], [("source", "*", (trained, 3))],
+        "PreviewAny", (x, 180), (320, 230), [("STRING", "STRING")], [("source", "*", (trained, 3))],
         title="Report of the training",
     )  # fmt: skip
     text = graph.add(
-        "CLIPTextEncode", (x, 420), (320, 150), [("CONDITIONING", "CONDITIONING")], [("clip", "CLIP", clip)],
+        "CLIPTextEncode", (x, 480), (320, 150), [("CONDITIONING", "CONDITIONING")], [("clip", "CLIP", clip)],
         ["A lighthouse beside a quiet harbour at dusk, photo"], title="Prompt",
     )  # fmt: skip
     size = graph.add(
-        "EmptySD3LatentImage", (x, 640), (320, 120), [("LATENT", "LATENT")], widgets=[1024, 1024, 1]
+        "EmptySD3LatentImage", (x, 700), (320, 120), [("LATENT", "LATENT")], widgets=[1024, 1024, 1]
     )  # fmt: skip
     graph.group("Step 5 - A picture with it", [stages, report, text, size])
     return _sampler(graph, (trained, 0), (text, 0), (size, 0), (stages, 0), (x + 420, 0)), 0
