@@ -119,7 +119,7 @@ def _build(host: Host, lock_fd: int) -> None:
     if host.root.exists():
         say(f"deleting the {'old' if host.stamp.exists() else 'half-built'} host {host.root}")
         wipe(host.root)
-    say(f"building the development host in {host.root} (once; about 6 minutes and 7 GB)")
+    say(f"building the development host in {host.root} (once; about 3 minutes and 7 GB)")
     free = shutil.disk_usage(host.root.parent).free / 2**30
     if free < NEEDED_GIB:
         say(f"only {free:.1f} GiB are free there and the build needs about {NEEDED_GIB}; it may fail.")

@@ -26,6 +26,7 @@ from cosmic_ray.mutating import mutate_and_test
 from cosmic_ray.work_db import use_db
 
 from .errors import DevError
+from .options import add_mutate_options
 from .paths import REPO, venv_program
 from .progress import say
 
@@ -40,7 +41,6 @@ TESTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         **dict.fromkeys(("lora/scale", "lora/standard"), _LORA),
     }
 )
-SAMPLE = 120
 SECONDS = 180.0
 COPIED = ("swd_core", "nodes", "tests", "devtools", "__init__.py", "pyproject.toml", "workflows")
 # In annotations, which nothing evaluates, this is the union of two types.
@@ -50,13 +50,11 @@ NOT_MUTATED = "core/ReplaceBinaryOperator_BitOr"
 def main(arguments: Sequence[str]) -> int:
     """Run a sample of mutants and print every survivor; returns 0, also where there are some."""
     parser = argparse.ArgumentParser(prog="dev.py mutate", description=__doc__)
-    parser.add_argument("--sample", type=int, default=SAMPLE, metavar="N", help="how many mutants, over all files")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="another sample")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"files of swd_core: {', '.join(TESTS)}")
+    add_mutate_options(parser)
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.names) - TESTS.keys())
     if unknown:
-        parser.error(f"no file of this list: {', '.join(unknown)}")
+        parser.error(f"no test is named for {', '.join(unknown)}; the files are {', '.join(TESTS)}")
     with tempfile.TemporaryDirectory(prefix="swd-mutation-") as folder:
         copy = Path(folder)
         _copy(copy)

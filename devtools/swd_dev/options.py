@@ -2,6 +2,11 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
+
+# In this order: what is quick or matters most comes first, for a GPU that is there for a short time.
+FIGURES = ("overhead", "speedup", "stages", "authors", "memory", "growth", "peers", "imports", "lora", "compiled")
+SAMPLE = 120
 
 
 def add_demo_options(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +29,26 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
     _add_gpu(parser)
 
 
+def add_bench_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `bench`."""
+    parser.add_argument("--only", action="append", choices=FIGURES, help="measure this figure; may be repeated")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--true-size", action="store_true", help="the real architectures, with random weights")
+    parser.add_argument("--side", type=int, help="side of the target in latent pixels (128 is 1024 px)")
+    parser.add_argument("--runs", type=int, default=7, help="counted rounds")
+    parser.add_argument("--preset", action="append", help="measure this preset; may be repeated")
+    parser.add_argument("--minutes", type=float, default=9.0, help="no case begins after this time")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch on a CPU")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
+
+
+def add_mutate_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mutate`."""
+    parser.add_argument("--sample", type=int, default=SAMPLE, metavar="N", help="how many mutants, over all files")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="another sample")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="files of swd_core, such as loop or lora/scale")
+
+
 def _add_gpu(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", action="store_true", help="let ComfyUI use the graphics card (default: CPU only)")
 
@@ -39,8 +64,9 @@ def as_arguments(options: argparse.Namespace, add: Callable[[argparse.ArgumentPa
         if value is True:
             line.append(action.option_strings[0])
         elif value is not None and value is not False:
+            values = [str(one) for one in (value if isinstance(value, list) else [value])]
             if action.option_strings:
-                line.append(f"{action.option_strings[0]}={value}")
+                line += [f"{action.option_strings[0]}={one}" for one in values]
             else:
-                last = ["--", str(value)]
-    return line + last
+                last += values
+    return line + (["--", *last] if last else [])

@@ -12,26 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from swd_dev.options import FIGURES, add_bench_options
 from swd_dev.tiny.comfyui import use_comfyui
 
 from bench.rows import HEADER, Row, markdown, missed
 
 PACK = Path(__file__).resolve().parents[2]
-# In this order: what is quick or matters most comes first, for a GPU that is there for a short time.
-FIGURES = ("overhead", "speedup", "stages", "authors", "memory", "growth", "peers", "imports", "lora", "compiled")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dev.py bench", description="Speed and memory as ratios.")
-    parser.add_argument("--only", action="append", choices=FIGURES, help="measure this figure; may be repeated")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--true-size", action="store_true", help="the real architectures, with random weights")
-    parser.add_argument("--side", type=int, help="side of the target in latent pixels (128 is 1024 px)")
-    parser.add_argument("--runs", type=int, default=7, help="counted rounds")
-    parser.add_argument("--preset", action="append", help="measure this preset; may be repeated")
-    parser.add_argument("--minutes", type=float, default=9.0, help="no case begins after this time")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch on a CPU")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
+    add_bench_options(parser)
     return parser.parse_args(arguments)
 
 
