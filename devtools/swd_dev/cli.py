@@ -11,7 +11,14 @@ from .browser import ensure_browser
 from .environment import Settings
 from .errors import DevError
 from .host import Host, ensure_front_end, ensure_host, ensure_tree
-from .options import add_bench_options, add_demo_options, add_mutate_options, add_serve_options, as_arguments
+from .options import (
+    STAND_INS_MISSING,
+    add_bench_options,
+    add_demo_options,
+    add_mutate_options,
+    add_serve_options,
+    as_arguments,
+)
 from .paths import REPO
 from .process import run_child
 from .progress import say
@@ -61,7 +68,9 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     test = command("test", "ruff, the type checker and pytest; other arguments go to pytest")
     test.add_argument("--only", choices=CHECKS, help="run one of the three")
-    add_serve_options(command("serve", "run ComfyUI with the pack and the tiny models until Ctrl-C"))
+    serve = command("serve", "run ComfyUI with the pack and the tiny models until Ctrl-C")
+    serve.epilog = STAND_INS_MISSING
+    add_serve_options(serve)
     add_bench_options(command("bench", "ratios of speed and memory as a table"))
     add_mutate_options(command("mutate", "faults put into the core one by one, and whether the unit tests notice"))
     # Defaults go in by a namespace: a subcommand's own would replace what stands before it on the command line.

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from .environment import Settings
 from .errors import DevError
 from .lock import FileLock
-from .options import add_serve_options
+from .options import STAND_INS_MISSING, add_serve_options
 from .paths import REPO, cache_root
 from .progress import Step, say
 from .server import ComfyServer
@@ -47,6 +47,7 @@ def _serve(options: argparse.Namespace) -> None:
             )
             stack.enter_context(server)
         say(f"ComfyUI runs at {server.url}  (log: {server.log_path}; Ctrl-C stops it)")
+        say(STAND_INS_MISSING)
         server.process.wait()
         raise DevError(f"ComfyUI ended by itself; its log ends with:\n{server.log_tail()}")
 

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 from swd_dev.cli import _parse
-from swd_dev.options import FIGURES, add_bench_options, add_demo_options, add_mutate_options, as_arguments
+from swd_dev.options import (
+    FIGURES,
+    STAND_INS_MISSING,
+    add_bench_options,
+    add_demo_options,
+    add_mutate_options,
+    as_arguments,
+)
+from swd_dev.prompts import STAND_INS, WORKFLOWS
 
 PACK = Path(__file__).resolve().parents[2]
 COMMANDS = {"demo": add_demo_options, "bench": add_bench_options, "mutate": add_mutate_options}
@@ -40,6 +48,14 @@ def test_the_help_names_the_options(command: str, words: tuple[str, ...], capsys
     assert ended.value.code == 0
     told = capsys.readouterr().out
     assert all(word in told for word in words)
+
+
+def test_the_templates_that_need_a_stand_in_are_named() -> None:
+    """dev.py serve says that these do not run in its page."""
+    values = [value for rule in STAND_INS for value in rule.where.values()]
+    needy = [path for path in WORKFLOWS.glob("*.json") if any(f'"{value}"' in path.read_text() for value in values)]
+    assert len(needy) == 2
+    assert all(path.stem.split(" - ")[1].split(",")[0] in STAND_INS_MISSING for path in needy)
 
 
 def test_the_figures_are_the_files_of_the_bench() -> None:
