@@ -19,7 +19,7 @@ class SWDCompile(io.ComfyNode):
             category=CATEGORY,
             description="Compiles the model with torch.compile, one graph for each size of the latent. The first run "
             "of a size takes minutes, later ones reuse its graph. Where that does not work, the model runs as it is.",
-            search_aliases=["SwD", "scale-wise", "torch.compile", "torch compile", "speed", "inductor"],
+            search_aliases=["SwD", "scale-wise", "torch.compile", "torch compile", "speed up", "faster", "inductor"],
             inputs=[
                 io.Model.Input("model", tooltip="The model with its LoRAs. Connect it last, before the sampler."),
                 io.Boolean.Input(

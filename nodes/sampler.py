@@ -10,7 +10,9 @@ from ..swd_core.host.sampler import ScaleWiseSampler
 from ..swd_core.host.sampling import sample_latent
 from .types import CATEGORY, ScheduleType, upscale_method_input
 
-_ALIASES = ["SwD", "scale-wise", "few step", "progressive", "LCM upscale", "scalewise sampler"]
+_ALIASES = [
+    "SwD", "scale-wise", "few step", "progressive", "LCM upscale", "scalewise sampler", "yandex", "faster", "speed up",
+]  # fmt: skip
 
 
 class SamplerSWD(io.ComfyNode):

@@ -11,7 +11,7 @@ from ..swd_core.presets import AUTO, OPTIONS
 from ..swd_core.schedule import SCALES_EXAMPLE, TIMESTEPS_EXAMPLE, Schedule
 from .types import CATEGORY, ScheduleType
 
-_ALIASES = ["SwD", "scale-wise", "few step", "progressive", "LCM upscale"]
+_ALIASES = ["SwD", "scale-wise", "few step", "progressive", "LCM upscale", "yandex"]
 
 
 def _outputs() -> list[Any]:

@@ -25,6 +25,9 @@ def test_the_search_words_find_the_nodes(nodes: dict[str, Any]) -> None:
         "few step": {*STEPS, *TRAINING, "SWDLoraLoader"},
         "progressive": {*STEPS, "SWDLatentUpscale"},
         "LCM upscale": {*STEPS, "SWDLatentUpscale"},
+        "yandex": STEPS,
+        "faster": {"SamplerSWD", "SWDSampler", "SWDCompile"},
+        "speed up": {"SamplerSWD", "SWDSampler", "SWDCompile"},
     }
     for words, wanted in searches.items():
         assert {node_id for node_id, info in nodes.items() if words in info["search_aliases"]} == wanted, words

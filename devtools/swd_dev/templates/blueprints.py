@@ -9,7 +9,7 @@ from swd_dev.templates.bases import MEDIUM_6
 from swd_dev.templates.catalogue import BOAT
 from swd_dev.templates.subgraph import Blueprint, Port
 
-ALIASES = ("SwD", "scale-wise", "few step", "progressive")
+ALIASES = ("SwD", "scale-wise", "few step", "progressive", "yandex", "faster", "speed up")
 
 
 def all_blueprints() -> dict[str, dict[str, Any]]:
@@ -91,7 +91,7 @@ def sampling() -> Blueprint:
         Port(sampler, "denoise", "FLOAT", True),
     )  # fmt: skip
     description = (
-        "Loads a SwD LoRA onto the model, takes the schedule that belongs to it, and samples. The latent has the size "
+        "Loads an SwD LoRA onto the model, takes the schedule that belongs to it, and samples. The latent has the size "
         "of the finished picture; cfg is 1.0."
     )
     return Blueprint(

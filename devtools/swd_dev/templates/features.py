@@ -58,7 +58,11 @@ def inpaint() -> Graph:
     )  # fmt: skip
     graph.group("Step 4 - Load image and mask", [image[0], start[0], masked])
     latent = sample(graph, loaded, stages, positive, (masked, 0))
-    hints = [CFG, "Right-click the picture, Open in MaskEditor, and paint what is to be made anew."]
+    hints = [
+        "First paint a mask: right-click the picture, Open in MaskEditor, and paint what is to be made anew. Without a "
+        "mask the picture does not change.",
+        CFG,
+    ]
     finish(graph, MEDIUM_6, loaded, latent, hints)
     return graph
 
