@@ -20,7 +20,7 @@ class SWDLoraLoader(io.ComfyNode):
             display_name="SwD LoRA Loader",
             category=CATEGORY,
             description="Loads a LoRA as it was published, PEFT folders included, and says what it loaded.",
-            search_aliases=["SwD", "scale-wise", "few step", "PEFT LoRA", "adapter_model"],
+            search_aliases=["SwD", "scale-wise", "few step", "PEFT LoRA", "flux lora", "adapter_model", "yandex"],
             inputs=[
                 io.Model.Input("model", tooltip="The base model."),
                 _lora_name_input(),

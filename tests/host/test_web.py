@@ -25,7 +25,8 @@ def test_the_search_words_find_the_nodes(nodes: dict[str, Any]) -> None:
         "few step": {*STEPS, *TRAINING, "SWDLoraLoader"},
         "progressive": {*STEPS, "SWDLatentUpscale"},
         "LCM upscale": {*STEPS, "SWDLatentUpscale"},
-        "yandex": STEPS,
+        "yandex": {*STEPS, "SWDLoraLoader"},
+        "flux lora": {"SWDLoraLoader"},
         "faster": {"SamplerSWD", "SWDSampler", "SWDCompile"},
         "speed up": {"SamplerSWD", "SWDSampler", "SWDCompile"},
     }
