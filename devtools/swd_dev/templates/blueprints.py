@@ -30,7 +30,7 @@ def text_to_image() -> Blueprint:
         [("model", "MODEL", (loader, 0))], [base.lora.name, 1.0], models=[base.lora],
     )  # fmt: skip
     padding = graph.add(
-        "T5TokenizerOptions", (440, 200), (380, 110), [("CLIP", "CLIP")], [("clip", "CLIP", (loader, 1))], [0, 512],
+        "T5TokenizerOptions", (440, 250), (380, 110), [("CLIP", "CLIP")], [("clip", "CLIP", (loader, 1))], [0, 512],
         title="T5 padding as in training",
     )  # fmt: skip
     schedule = graph.add(
@@ -38,10 +38,10 @@ def text_to_image() -> Blueprint:
         [("model", "MODEL", (lora, 0))], ["auto"],
     )  # fmt: skip
     prompt = graph.add(
-        "CLIPTextEncode", (880, 200), (380, 160), [("CONDITIONING", "CONDITIONING")], [("clip", "CLIP", (padding, 0))],
+        "CLIPTextEncode", (880, 250), (380, 160), [("CONDITIONING", "CONDITIONING")], [("clip", "CLIP", (padding, 0))],
         [BOAT], title="Prompt",
     )  # fmt: skip
-    size = graph.add(base.empty_latent, (880, 440), (380, 120), [("LATENT", "LATENT")], widgets=[1024, 1024, 1])
+    size = graph.add(base.empty_latent, (880, 490), (380, 120), [("LATENT", "LATENT")], widgets=[1024, 1024, 1])
     sampler = graph.add(
         "SWDSampler", (1320, 0), (320, 260), [("latent", "LATENT")],
         [("model", "MODEL", (lora, 0)), ("positive", "CONDITIONING", (prompt, 0)),

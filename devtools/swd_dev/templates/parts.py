@@ -1,7 +1,7 @@
 """Parts that templates share.
 
 Models, LoRA and schedule stand in the upper lane, prompt and picture in the lower one; columns run from left to right.
-Positions are those of the canvas.
+Positions are those of the canvas. LoRA and schedule have room below them for the text that they show once they have run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from swd_dev.templates.notes import note
 
 COLUMNS = (0, 460, 920, 1380, 1840)
 WIDTH = 400
-LOWER = 450
+LOWER = 510
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def load(graph: Graph, base: Base, extra: Sequence[int] = ()) -> Loaded:
     if base.has_t5:
         # The students were trained on T5 tokens padded to 512 without a mask (upstream README, max_sequence_length).
         padding = graph.add(
-            "T5TokenizerOptions", (COLUMNS[1], 200), (WIDTH, 110), [("CLIP", "CLIP")], [("clip", "CLIP", clip)],
+            "T5TokenizerOptions", (COLUMNS[1], 250), (WIDTH, 110), [("CLIP", "CLIP")], [("clip", "CLIP", clip)],
             [0, 512], title="T5 padding as in training",
         )  # fmt: skip
         clip = (padding, 0)
@@ -79,7 +79,7 @@ def schedule(graph: Graph, loaded: Loaded, plot: bool = False, preset: str = "au
     members = [node]
     members.append(
         graph.add(
-            "PreviewAny", (COLUMNS[2], 180), (WIDTH, 150), [("STRING", "STRING")],
+            "PreviewAny", (COLUMNS[2], 240), (WIDTH, 150), [("STRING", "STRING")],
             [("source", "*", loaded.report)], title="LoRA report",
         )
     )  # fmt: skip

@@ -76,15 +76,15 @@ def _sample(graph: Graph, trained: int, clip: Slot) -> Slot:
         [("model", "MODEL", (trained, 0))], ["auto"],
     )  # fmt: skip
     report = graph.add(
-        "PreviewAny", (x, 180), (320, 230), [("STRING", "STRING")], [("source", "*", (trained, 3))],
+        "PreviewAny", (x, 240), (320, 230), [("STRING", "STRING")], [("source", "*", (trained, 3))],
         title="Report of the training",
     )  # fmt: skip
     text = graph.add(
-        "CLIPTextEncode", (x, 480), (320, 150), [("CONDITIONING", "CONDITIONING")], [("clip", "CLIP", clip)],
+        "CLIPTextEncode", (x, 540), (320, 150), [("CONDITIONING", "CONDITIONING")], [("clip", "CLIP", clip)],
         ["A lighthouse beside a quiet harbour at dusk, photo"], title="Prompt",
     )  # fmt: skip
     size = graph.add(
-        "EmptySD3LatentImage", (x, 700), (320, 120), [("LATENT", "LATENT")], widgets=[1024, 1024, 1]
+        "EmptySD3LatentImage", (x, 760), (320, 120), [("LATENT", "LATENT")], widgets=[1024, 1024, 1]
     )  # fmt: skip
     graph.group("Step 5 - A picture with it", [stages, report, text, size])
     return _sampler(graph, (trained, 0), (text, 0), (size, 0), (stages, 0), (x + 420, 0)), 0
@@ -117,7 +117,7 @@ def compare_schedules() -> Graph:
     loaded = load(graph, base)
     # Not auto: the list below has as many steps, whatever the LoRA.
     growing = schedule(graph, loaded, plot=True, preset=base.preset)
-    lower = 500
+    lower = 530
     full = graph.add(
         "SWDCustomSchedule", (COLUMNS[2], lower), (WIDTH, 130), [("schedule", "SWD_SCHEDULE"), ("sigmas", "SIGMAS")],
         [("model", "MODEL", loaded.model)],
