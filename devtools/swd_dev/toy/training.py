@@ -33,7 +33,7 @@ class Settings:
     """
 
     steps: int = 4500
-    guidance_steps: int = 1200
+    guidance_steps: int = 5000
     depth: int = DEPTH
     batch: int = 32
     rate: float = 3e-3
