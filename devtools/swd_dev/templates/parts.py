@@ -1,7 +1,7 @@
 """Parts that templates share.
 
 Models, LoRA and schedule stand in the upper lane, prompt and picture in the lower one; columns run from left to right.
-Positions are those of the canvas. LoRA and schedule have room below them for the text that they show once they have run.
+Positions are those of the canvas. LoRA and schedule have room below for the text that they show once they have run.
 """
 
 from __future__ import annotations
