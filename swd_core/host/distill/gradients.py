@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import comfy.model_management
@@ -26,8 +26,9 @@ def training_mode(model: nn.Module) -> Iterator[None]:
     """Let gradients pass through a diffusion model for the time of the context, without touching a weight.
 
     Nodes run in torch's inference mode, in which nothing has a gradient. ComfyUI's flag for training turns off kernels
-    that have none. Blocks of several models add to their input in place, which would change what their norms keep for
-    the backward pass: so the norms get copies.
+    that have none. Older versions leave their weights with gradients, which would take as much memory as the model.
+    Blocks of several models add to their input in place, which would change what their norms keep for the backward
+    pass: so the norms get copies.
     """
     management = comfy.model_management
     before = getattr(management, "in_training", False)
@@ -37,11 +38,23 @@ def training_mode(model: nn.Module) -> Iterator[None]:
         management.in_training = True
         with torch.inference_mode(False), torch.enable_grad():
             make_ordinary(model)
-            yield
+            with _frozen([parameter for parameter in model.parameters() if parameter.requires_grad]):
+                yield
     finally:
         management.in_training = before
         for handle in handles:
             handle.remove()
+
+
+@contextlib.contextmanager
+def _frozen(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    try:
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
 
 
 def _copy_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
