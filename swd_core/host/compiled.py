@@ -56,7 +56,7 @@ def compile_stages(model: Any, cuda_graphs: bool, backend: Any = "inductor") -> 
 
 
 def _graphs_of(diffusion_model: nn.Module, backend: Any, cuda_graphs: bool) -> Graphs:
-    # As ComfyUI does from 0.30 on. Before, weights asked for gradients until a LoRA changed them, and torch compiled anew.
+    # As ComfyUI does from 0.30 on. Before, weights want gradients until a LoRA changes them, and torch compiles anew.
     diffusion_model.requires_grad_(False)
     known = _MODELS.setdefault(diffusion_model, {})
     return known.setdefault((backend, cuda_graphs), Graphs(backend, cuda_graphs))
