@@ -20,7 +20,7 @@ from .workflows import APPS, MEDIUM, connections, node, read
 SIZE = 256
 # The nodes that show a picture, and its size.
 SHOWN = {"SaveImage": [SIZE, SIZE], "SWDSchedulePlot": [960, 600]}
-LIVE_TEXT = r"() => /step [1-6] of 6 at \d+ . \d+/.test(document.body.innerText)"
+LIVE_TEXT = r"() => /step [1-6] of 6 at \d+ . \d+|6 steps, \d+\.\d\d s/.test(document.body.innerText)"
 
 
 def small(page: ComfyPage) -> dict[str, Any]:
