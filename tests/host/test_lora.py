@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import comfy.lora
-import comfy.model_management
 import folder_paths
 import pytest
 import torch
@@ -143,8 +142,12 @@ def test_strength_acts_on_whole_weights_too(swd, load, lora_folder: Path) -> Non
     name = "whole/adapter_model.safetensors"
 
     def weights(model: Any) -> dict[str, torch.Tensor]:
-        comfy.model_management.load_models_gpu([model], force_patch_weights=True)
-        return {key: value.clone() for key, value in model.model.state_dict().items() if "final_layer" in key}
+        """As ComfyUI patches them, whether it has done so already or does it on the way."""
+        parts = model.get_key_patches("diffusion_model.final_layer.")
+        return {
+            key: comfy.lora.calculate_weight(patches, weight.float().clone(), key)
+            for key, ((weight, _), *patches) in parts.items()
+        }
 
     base = weights(load("sd35_medium"))
     off, half, whole = (weights(apply(swd, load("sd35_medium"), name, strength)[0]) for strength in (0.0, 0.5, 1.0))
