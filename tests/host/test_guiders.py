@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import comfyui_version
 import pytest
 import torch
 from comfy_extras import nodes_custom_sampler
@@ -15,6 +16,9 @@ from torch import Tensor
 
 from nodes import ConditioningSetArea
 
+VERSION = tuple(map(int, comfyui_version.__version__.split(".")[:3]))
+# Of the versions that are tested.
+HAS_DUAL_MODEL = (0, 24, 1)
 # Guidance multiplies the rounding of single predictions.
 BAR = 5e-6
 SIZE = (32, 24)
@@ -79,9 +83,11 @@ def test_dual_cfg(swd, load, diffusers_model, figure, style: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_dual_model_cfg_with_one_model_is_cfg(swd, load, figure, family: str) -> None:
     """It keeps the conditions of its second model itself: they too have to follow the latent."""
-    dual = getattr(nodes_custom_sampler, "DualModelGuider", None)
-    if dual is None:
-        pytest.skip("this ComfyUI has no Dual Model CFG Guider")
+    if VERSION < HAS_DUAL_MODEL:
+        # On a version that should have it, a missing class fails below instead.
+        assert not hasattr(nodes_custom_sampler, "DualModelGuider")
+        pytest.skip(f"ComfyUI has the Dual Model CFG Guider from {'.'.join(map(str, HAS_DUAL_MODEL))} on")
+    dual = nodes_custom_sampler.DualModelGuider
     first, second, third = (conditioning(family, text) for text in texts(family))
     area = ConditioningSetArea().append(third, width=SIZE[1] * 4, height=SIZE[0] * 8, x=SIZE[1] * 4, y=0, strength=1.0)
     negative, model = [*second, *area[0]], load(family)
