@@ -41,6 +41,9 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", action="append", help="measure this preset; may be repeated")
     parser.add_argument("--minutes", type=float, default=9.0, help="no case begins after this time")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch on a CPU")
+    parser.add_argument(
+        "--torch-attention", action="store_true", help="on a CPU too ComfyUI takes torch's attention, as on NVIDIA GPUs"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
 
 

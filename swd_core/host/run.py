@@ -61,6 +61,8 @@ class Run:
         self.drawn = NoiseAhead(self.source, shapes, self.pinned)
         self.second = conditions_of_second_model(self.guider)
         device = self.noise.device
+        # Once a run, and in the shape of the noise without memory of its own.
+        self.zero = self.noise.new_zeros(())
         plain = self.init is None and self.mask is None
         self.texts = prepared_texts(self.guider, device) if plain else None
         self.conditions = texts_on(self.guider.original_conds, device) if self.texts is None else {}

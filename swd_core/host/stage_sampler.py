@@ -41,7 +41,7 @@ class StageSampler(comfy.samplers.KSAMPLER):
         disable_pbar: bool = False,
     ) -> Tensor:
         """Called by `CFGGuider.inner_sample`; all tensors at the size of the stage, in the model's latent space."""
-        latent = _zeros(noise) if latent_image is None else latent_image
+        latent = self.run.zero.expand_as(noise) if latent_image is None else latent_image
         extra_args["denoise_mask"] = denoise_mask
         model = comfy.samplers.KSamplerX0Inpaint(model_wrap, sigmas)
         model.latent_image, model.noise = latent, noise
@@ -52,7 +52,7 @@ class StageSampler(comfy.samplers.KSAMPLER):
         conditions = self.run.guider.conds
         if index > 0:
             write_keyframes(conditions, self.run.keyframes)
-        x0: Tensor = model(x, sigma * x.new_ones([x.shape[0]]), **extra_args)
+        x0: Tensor = model(x, sigma.repeat(x.shape[0]), **extra_args)
         self.run.keyframes = read_keyframes(conditions)
         self.x0 = x0
         callback(index, x0, x, len(sigmas) - 1)
@@ -64,12 +64,7 @@ class StageSampler(comfy.samplers.KSAMPLER):
         if self.clean is not None:
             noised = self.run.model_sampling.noise_scaling(sigma, noise, self.clean)
         elif self.run.pure_start:
-            noised = self.run.model_sampling.noise_scaling(sigma, noise, _zeros(noise), True)
+            noised = self.run.model_sampling.noise_scaling(sigma, noise, self.run.zero.expand_as(noise), True)
         else:
             noised = self.run.model_sampling.noise_scaling(sigma, noise, latent)
         return noised
-
-
-def _zeros(noise: Tensor) -> Tensor:
-    """Zeros in the shape of the noise that take no memory."""
-    return noise.new_zeros(()).expand_as(noise)

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table; 1 where a bar is missed."""
     start = time.monotonic()
     options = parse(arguments)
-    use_comfyui(Path(os.environ["COMFYUI_PATH"]), cpu=options.device == "cpu")
+    use_comfyui(Path(os.environ["COMFYUI_PATH"]), options.device == "cpu", options.torch_attention)
     setting = _setting(options, start)
     importlib.import_module("comfy.utils").set_progress_bar_enabled(False)
     machine = importlib.import_module("bench.machine").facts(setting)

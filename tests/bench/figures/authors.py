@@ -21,7 +21,7 @@ EAGER = Bar(1.0, least=True)
 
 def measure(setting: Setting) -> Iterator[Row]:
     """Time of the diffusers loop / time of SwD here."""
-    for preset, model in models_of(setting, "authors' way", "tiny"):
+    for preset, model in models_of(setting, "authors' way", "middle"):
         with ready(model.patcher):
             yield _row(setting, model, preset)
 

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from comfy_extras.nodes_torch_compile import TorchCompileModel
+
 from bench.device import synchronize
 from bench.figures.authors import authors_loop
 from bench.forwards import ready
@@ -15,7 +17,7 @@ from bench.models import Model, model_of
 from bench.rows import Bar, Row
 from bench.runs import job_of, swd_plan
 from bench.setting import Setting
-from bench.timing import interleave, ratio, seconds
+from bench.timing import Times, interleave, ratio, seconds
 from bench.twins import twin_of
 
 OF_AUTHORS = Bar(1.2, least=True)
@@ -24,7 +26,7 @@ PRESET = "SD3.5 Medium, 4 steps"
 
 
 def measure(setting: Setting) -> Iterator[Row]:
-    """Time of SwD as it is, and of the diffusers loop / time of SwD compiled; with CUDA graphs and without."""
+    """Time of SwD as it is, of the diffusers loop and of ComfyUI's own node / time of SwD compiled."""
     if PRESET not in setting.presets or not setting.has_time(f"compiled, {PRESET}"):
         return
     with model_of(setting, setting.presets[PRESET], setting.size("tiny")) as model, ready(model.patcher):
@@ -42,17 +44,28 @@ def _rows(setting: Setting, model: Model, cuda_graphs: bool) -> Iterator[Row]:
         "compiled": job(compiled),
         "diffusers": authors_loop(setting, model, twin_of(model), PRESET, side),
     }
-    warm_up = _seconds(setting, jobs["compiled"])
+    if not cuda_graphs:
+        jobs["TorchCompileModel"] = job(TorchCompileModel.execute(model.patcher, setting.backend).result[0])
+    first = {name: _seconds(setting, jobs[name]) for name in jobs if name in ("compiled", "TorchCompileModel")}
     times = interleave(jobs, setting.runs, setting.device)
-    gain = seconds(times, "SwD") - seconds(times, "compiled")
-    pays = f"pays after {math.ceil(warm_up / gain)} runs" if gain > 0 else "never pays"
     case = f"{PRESET}, {model.size}" + (", CUDA graphs" if cuda_graphs else "")
-    details = {"first_run": warm_up, **{name: seconds(times, name) for name in jobs}}
-    note = f"SwD as it is / compiled; the first run took {warm_up / seconds(times, 'SwD'):.0f} runs' time, {pays}"
-    yield Row("compiled", case, ratio(times, "SwD", "compiled"), None, note, details=details)
-    bar = OF_AUTHORS if setting.counts else None
-    value = ratio(times, "diffusers", "compiled")
-    yield Row("compiled", case, value, bar, "diffusers loop / SwD compiled", details=details)
+    details = {"first_run": first, **{name: seconds(times, name) for name in jobs}}
+
+    def row(name: str, bar: Bar | None, note: str) -> Row:
+        return Row("compiled", case, ratio(times, name, "compiled"), bar, note, details=details)
+
+    yield row("SwD", None, f"SwD as it is / compiled; {_warm_up(times, first, 'compiled')}")
+    yield row("diffusers", OF_AUTHORS if setting.counts else None, "diffusers loop / SwD compiled")
+    if not cuda_graphs:
+        note = f"ComfyUI's TorchCompileModel / SwD compiled; there {_warm_up(times, first, 'TorchCompileModel')}"
+        yield row("TorchCompileModel", None, note)
+
+
+def _warm_up(times: Times, first: dict[str, float], name: str) -> str:
+    """What the first run costs, and when that is paid back."""
+    gain = seconds(times, "SwD") - seconds(times, name)
+    pays = f"pays after {math.ceil(first[name] / gain)} runs" if gain > 0 else "never pays"
+    return f"the first run took {first[name] / seconds(times, 'SwD'):.0f} runs' time, {pays}"
 
 
 def _compile_stages(setting: Setting) -> Callable[..., Any]:
