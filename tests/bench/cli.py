@@ -8,7 +8,9 @@ import importlib
 import json
 import os
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from swd_dev.tiny.comfyui import use_comfyui
 from bench.rows import HEADER, Row, markdown, missed
 
 PACK = Path(__file__).resolve().parents[2]
+OF_NO_PRESET = ("imports", "lora")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -37,25 +40,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, text in machine.items():
         print(f"{name}: {text}")
     print(f"\n{HEADER}")
-    rows = measure(setting, options.only or FIGURES)
+
+    def keep(rows: Sequence[Row]) -> None:
+        if options.json:
+            numbers = {"machine": machine, "rows": [row.as_json() for row in rows], **setting.left_out}
+            options.json.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+
+    rows = measure(setting, options.only or FIGURES, keep)
+    keep(rows)
     for case in setting.skipped:
         print(f"no time left for {case}")
-    if options.json:
-        numbers = {"machine": machine, "rows": [row.as_json() for row in rows], "skipped": setting.skipped}
-        options.json.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    for case in setting.failed:
+        print(f"failed: {case}")
     late = missed(rows)
     print(f"\n{len(rows)} ratios, {len(late)} miss their bar; {time.monotonic() - start:.0f} s")
-    return 1 if late else 0
+    return 1 if late or setting.failed else 0
 
 
-def measure(setting: Any, figures: Sequence[str]) -> list[Row]:
-    """The rows of these figures, printed as they come. A figure that cannot run on this machine says why."""
+def measure(setting: Any, figures: Sequence[str], keep: Callable[[Sequence[Row]], None]) -> list[Row]:
+    """The rows of these figures, printed as they come; `keep` is called with all so far after each.
+
+    One that fails is noted and the others still run: a GPU may be there only once, and not for long.
+    """
     rows: list[Row] = []
     for name in figures:
-        for row in importlib.import_module(f"bench.figures.{name}").measure(setting):
-            print(markdown(row), flush=True)
-            rows.append(row)
+        for case, part in _cases(setting, name):
+            try:
+                for row in importlib.import_module(f"bench.figures.{name}").measure(part):
+                    print(markdown(row), flush=True)
+                    rows.append(row)
+                    keep(rows)
+            except Exception as error:
+                traceback.print_exc()
+                setting.failed.append(f"{case}: {type(error).__name__}: {error}")
     return rows
+
+
+def _cases(setting: Any, figure: str) -> Iterator[tuple[str, Any]]:
+    """A figure preset by preset, or as a whole where it has nothing to do with presets."""
+    if figure in OF_NO_PRESET:
+        yield figure, setting
+        return
+    for preset, family in setting.presets.items():
+        yield f"{figure}, {preset}", replace(setting, presets={preset: family})
 
 
 def _setting(options: argparse.Namespace, start: float) -> Any:
@@ -74,7 +101,8 @@ def _setting(options: argparse.Namespace, start: float) -> Any:
         swd=_load_pack(),
         pack=PACK,
         comfyui=Path(os.environ["COMFYUI_PATH"]),
-        tiny_models=Path(os.environ["SWD_TINY_MODELS"]),
+        # True sizes need none.
+        tiny_models=Path(os.environ.get("SWD_TINY_MODELS", "")),
         until=start + options.minutes * 60,
     )
 

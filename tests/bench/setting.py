@@ -26,7 +26,8 @@ class Setting:
     `true_size`: the real architectures with random weights; otherwise each figure says which small ones it takes.
     `side`: of the target in latent pixels (128 is 1024 px), None for that of the figure. `runs`: counted rounds.
     `presets`: the presets to measure. `swd`: node classes of the pack by id. `until`: the moment of `time.monotonic`
-    after which no further case begins. `backend`: of torch.compile.
+    after which no further case begins. `backend`: of torch.compile. `skipped` and `failed`: the cases that have no
+    figure, and why.
     """
 
     device: torch.device
@@ -41,6 +42,7 @@ class Setting:
     until: float = float("inf")
     backend: str = "inductor"
     skipped: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
     def size(self, small: str) -> str:
         """Size of the models: `small` (tiny or middle) unless the true ones are asked for."""
@@ -49,6 +51,10 @@ class Setting:
     def target(self, small: int) -> int:
         """Side of the target in latent pixels."""
         return self.side or (128 if self.true_size else small)
+
+    @property
+    def left_out(self) -> dict[str, list[str]]:
+        return {"skipped": self.skipped, "failed": self.failed}
 
     @property
     def counts(self) -> bool:

@@ -134,6 +134,31 @@ def test_the_command_line_prints_and_writes_every_number(capsys, tmp_path: Path)
     assert code == (1 if any(row["met"] is False for row in written["rows"]) else 0)
 
 
+def test_a_figure_that_fails_is_named_and_the_others_still_run(capsys, tmp_path: Path, monkeypatch) -> None:
+    def fail(setting: Setting) -> Any:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(overhead, "measure", fail)
+    figures = ["--only", "overhead", "--only", "memory"]
+    code = cli.main([*figures, "--preset", FOUR, "--side", "16", "--json", str(tmp_path / "numbers.json")])
+    written = json.loads((tmp_path / "numbers.json").read_text())
+    assert code == 1
+    assert written["failed"] == [f"overhead, {FOUR}: RuntimeError: no room"]
+    assert [row["figure"] for row in written["rows"]] == ["peak memory", "memory plan"]
+    assert f"failed: overhead, {FOUR}: RuntimeError: no room" in capsys.readouterr().out
+
+
+def test_what_was_measured_before_the_bench_is_stopped_is_in_its_file(tmp_path: Path, monkeypatch) -> None:
+    def stop(setting: Setting) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(overhead, "measure", stop)
+    figures = ["--only", "memory", "--only", "overhead"]
+    with pytest.raises(KeyboardInterrupt):
+        cli.main([*figures, "--preset", FOUR, "--side", "16", "--json", str(tmp_path / "numbers.json")])
+    assert len(json.loads((tmp_path / "numbers.json").read_text())["rows"]) == 2
+
+
 def test_a_case_that_has_no_time_left_is_named(setting: Setting) -> None:
     late = replace(setting, until=time.monotonic() - 1)
     assert list(overhead.measure(late)) == []
