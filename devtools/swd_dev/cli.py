@@ -11,10 +11,12 @@ from .browser import ensure_browser
 from .environment import Settings
 from .errors import DevError
 from .host import Host, ensure_front_end, ensure_host, ensure_tree
+from .kit import write_kit
 from .options import (
     STAND_INS_MISSING,
     add_bench_options,
     add_demo_options,
+    add_kit_options,
     add_mutate_options,
     add_serve_options,
     as_arguments,
@@ -58,7 +60,9 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     common.add_argument("--python", metavar="PATH", help="run the ComfyUI server with this Python")
     common.add_argument("--rebuild", action="store_true", help="make the cached host and the tiny models anew")
     parser = argparse.ArgumentParser(prog="dev.py", description=DESCRIPTION, parents=[common], allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | test | serve | bench | mutate")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="demo | test | serve | bench | kit | mutate"
+    )
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
@@ -72,6 +76,7 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     serve.epilog = STAND_INS_MISSING
     add_serve_options(serve)
     add_bench_options(command("bench", "ratios of speed and memory as a table"))
+    add_kit_options(command("kit", "the bench as one archive, for a GPU machine without a network"))
     add_mutate_options(command("mutate", "faults put into the core one by one, and whether the unit tests notice"))
     # Defaults go in by a namespace: a subcommand's own would replace what stands before it on the command line.
     defaults = argparse.Namespace(comfyui=None, comfyui_version=None, python=None, rebuild=False)
@@ -150,6 +155,10 @@ def _bench(host: Host, settings: Settings, options: argparse.Namespace, extra: l
     return run_child(command, _env(host, _with_tiny(host, settings, options)))
 
 
+def _kit(host: Host, settings: Settings, options: argparse.Namespace, extra: list[str]) -> int:
+    return write_kit(host, settings.comfyui, options.file, options.for_python)
+
+
 def _mutate(host: Host, settings: Settings, options: argparse.Namespace, extra: list[str]) -> int:
     env = {**_env(host, _with_tiny(host, settings, options)), "PYTHONSAFEPATH": "1"}
     return run_child([host.python, "-m", "swd_dev.mutation", *as_arguments(options, add_mutate_options)], env)
@@ -160,5 +169,6 @@ COMMANDS: dict[str, Callable[[Host, Settings, argparse.Namespace, list[str]], in
     "test": _test,
     "serve": _serve,
     "bench": _bench,
+    "kit": _kit,
     "mutate": _mutate,
 }

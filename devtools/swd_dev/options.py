@@ -47,6 +47,12 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
 
 
+def add_kit_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `kit`."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="archive to write, such as kit.tar.xz")
+    parser.add_argument("--for-python", default="3.12", metavar="VERSION", help="Python of that machine")
+
+
 def add_mutate_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mutate`."""
     parser.add_argument("--sample", type=int, default=SAMPLE, metavar="N", help="how many mutants, over all files")

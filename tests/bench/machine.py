@@ -22,7 +22,7 @@ SCOPE = (
 def facts(setting: Setting) -> dict[str, Any]:
     """Hardware, versions, precision, attention, warm-up, and what is inside the timer."""
     attention = getattr(comfy.ldm.modules.attention.optimized_attention, "__name__", "unknown")
-    true = "true-size models with random weights in bfloat16"
+    true = f"true-size models with random weights in {str(setting.dtype).removeprefix('torch.')}"
     small = "tiny models of the tests and middle-size ones with random weights, in float32"
     return {
         "hardware": f"{device_name(setting.device)}; {platform.machine()}, {platform.system()}",

@@ -72,8 +72,7 @@ def _tiny(setting: Setting, family: str) -> Model:
 
 def _random(setting: Setting, family: str, size: str) -> Model:
     architecture = ARCHITECTURES[size][family]
-    dtype = torch.bfloat16 if setting.device.type == "cuda" else torch.float32
-    patcher = build(architecture, setting.device, dtype)
+    patcher = build(architecture, setting.device, setting.dtype)
     return Model(family, size, patcher, _text(architecture), architecture.channels, architecture)
 
 

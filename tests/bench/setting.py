@@ -48,6 +48,11 @@ class Setting:
         """Size of the models: `small` (tiny or middle) unless the true ones are asked for."""
         return "true" if self.true_size else small
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of models with random weights; a CPU has no fast arithmetic for the other."""
+        return torch.bfloat16 if self.device.type == "cuda" else torch.float32
+
     def target(self, small: int) -> int:
         """Side of the target in latent pixels."""
         return self.side or (128 if self.true_size else small)
