@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,15 +64,34 @@ class DatasetFolder:
         name = "_".join(f"{width}x{height}" for height, width in sizes)
         return self.root / "stages" / name / f"{index:06}.safetensors"
 
-    def missing(self, sizes: Sequence[Size], count: int) -> list[int]:
-        """Which of the first `count` pictures have no latents for the stages of a schedule."""
-        # One look at the folder: there may be hundreds of thousands.
-        there = {path.name for path in self.stages(sizes, 0).parent.glob("*")}
-        return [index for index in range(count) if self.stages(sizes, index).name not in there]
+    def missing(self, sizes: Sequence[Size], count: int, info: Mapping[str, Any]) -> str:
+        """What the first `count` pictures lack for being trained on at the sizes of a schedule; empty if nothing.
+
+        `info`: what dataset.json says.
+        """
+        stages = _lacking(self.stages(sizes, index) for index in range(count))
+        if stages:
+            return f"{stages} of {count} pictures missing at {show_sizes(sizes)}"
+        prompts = -(-count // int(info["images_per_prompt"]))
+        conditions = _lacking(self.condition(prompt) for prompt in range(prompts))
+        if conditions:
+            return f"the files of {conditions} of {prompts} prompts missing"
+        if info["cfg"] != 1 and not self.condition(None).is_file():
+            return "the file of the negative prompt missing"
+        return ""
 
     def is_finished(self, sizes: Sequence[Size], count: int) -> bool:
         """Whether the first `count` pictures can be trained on."""
-        return (self.root / INFO).is_file() and not self.missing(sizes, count)
+        info = self.info()
+        return info is not None and not self.missing(sizes, count, info)
+
+
+def _lacking(files: Iterable[Path]) -> int:
+    """How many files of one folder are not there."""
+    wanted = list(files)
+    # One look at the folder: there may be hundreds of thousands.
+    there = {path.name for path in wanted[0].parent.glob("*")}
+    return sum(path.name not in there for path in wanted)
 
 
 def write_stages(path: Path, stages: Sequence[StageLatents]) -> None:
@@ -102,10 +121,9 @@ class FolderData:
         self._folder, self._sizes, self._scaled = folder, tuple(sizes), scaled
         self._each = int(info["images_per_prompt"])
         self._count = len(info["prompts"]) * self._each
-        missing = folder.missing(sizes, self._count)
+        missing = folder.missing(sizes, self._count, info)
         if missing:
-            found = f"{len(missing)} of {self._count} pictures missing at {show_sizes(sizes)}"
-            raise _refusal(folder, found, "a dataset that was finished for this schedule")
+            raise _refusal(folder, missing, "a dataset that was finished for this schedule")
         self.constants: dict[str, Any] = info["constants"]
         negative = folder.condition(None)
         self._unconditional = read_tensors(negative)[0] if negative.is_file() else None

@@ -111,6 +111,7 @@ def make_dataset(
                 rearrange(picture, "b h w c -> b c h w"), dataset.sizes, maker.encode, schedule.model.pixels_per_latent
             )
             write_stages(path, [_first(stage) for stage in stages])
+        maker.keep_conditions(index)
         on_picture(index + 1, dataset.count, None if picture is None else picture[0])
     return dataset
 
@@ -170,6 +171,13 @@ class _Maker:
         latent, _ = read_tensors(path)
         decoded: Tensor = self.vae.decode(latent["latent"][None])
         return decoded[..., :3].float().clamp(0, 1)
+
+    def keep_conditions(self, index: int) -> None:
+        """See to it that the conditions of a picture are there, also where they were deleted since it was made."""
+        for prompt in (index // self.settings.images_per_prompt, *([None] if self.settings.cfg != 1 else [])):
+            if not self.folder.condition(prompt).is_file():
+                self.known.pop(prompt, None)
+                self._condition(prompt)
 
     def _sample(self, index: int) -> Tensor:
         settings = self.settings
