@@ -76,7 +76,8 @@ class DatasetFolder:
         conditions = _lacking(self.condition(prompt) for prompt in range(prompts))
         if conditions:
             return f"the files of {conditions} of {prompts} prompts missing"
-        if info["cfg"] != 1 and not self.condition(None).is_file():
+        # What was not made by SwD Teacher Dataset need not say its cfg.
+        if info.get("cfg", 1) != 1 and not self.condition(None).is_file():
             return "the file of the negative prompt missing"
         return ""
 
