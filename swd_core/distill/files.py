@@ -12,15 +12,21 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..errors import InputError
+
 PARTIAL = ".partial"
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file. A process that is killed meanwhile leaves the old file, or none."""
+    """Write a safetensors file. A process that is killed meanwhile leaves the old file, or none.
+
+    Raises:
+        InputError: another program keeps the old file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + PARTIAL)
     save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, partial, dict(metadata or {}))
-    os.replace(partial, path)
+    _replace(partial, path)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -36,4 +42,18 @@ def write_json(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + PARTIAL)
     partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    _replace(partial, path)
+
+
+def _replace(partial: Path, path: Path) -> None:
+    try:
+        os.replace(partial, path)
+    except PermissionError as error:
+        # On Windows whoever has a file mapped keeps it, such as a model with this LoRA on it.
+        partial.unlink(missing_ok=True)
+        raise InputError(
+            f"{path.parent.name}: {path.name} cannot be replaced.",
+            found=error,
+            allowed="a file that no program uses and that may be written",
+            remedy="unload the models in ComfyUI, close what else uses the file, and run again: it goes on where it was.",
+        ) from error

@@ -210,6 +210,28 @@ def test_an_old_run_that_cannot_be_removed_is_not_continued(
     assert (output / "loras/stuck/adapter_model.safetensors").read_bytes() == before
 
 
+def test_a_lora_that_another_program_keeps_is_a_sentence_and_the_run_goes_on_later(
+    distill, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows does not replace a file that is mapped."""
+    distill(lora_name="kept", steps=2)
+    replace = os.replace
+
+    def refuse(source: Any, target: Any) -> None:
+        if Path(target).name == "adapter_model.safetensors":
+            raise PermissionError(13, "Access is denied", str(target))
+        replace(source, target)
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(ValueError, match=r"^kept: adapter_model.safetensors cannot be replaced.\nFound: .*denied"),
+    ):
+        patch.setattr(os, "replace", refuse)
+        distill(lora_name="kept", steps=4)
+    assert not list((output / "loras/kept").glob("*.partial"))
+    assert "4 steps" in distill(lora_name="kept", steps=4)[3]
+
+
 def test_the_files_say_what_they_are(distill, output: Path) -> None:
     distill()
     folder = output / "loras" / "student"

@@ -19,8 +19,9 @@ ADVICE = (
 
 
 @pytest.fixture(scope="module")
-def live(client: ComfyClient, object_info: dict[str, Any]) -> dict[str, Any]:
-    return frozen_nodes(object_info, {"loras": json.loads(client.request("/models/loras"))})
+def live(client: ComfyClient) -> dict[str, Any]:
+    # Both lists of this moment: other tests save LoRAs.
+    return frozen_nodes(client.object_info(), {"loras": json.loads(client.request("/models/loras"))})
 
 
 def test_the_nodes_are_those_of_the_frozen_table(live: dict[str, Any], request: pytest.FixtureRequest) -> None:
