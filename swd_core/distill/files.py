@@ -55,5 +55,5 @@ def _replace(partial: Path, path: Path) -> None:
             f"{path.parent.name}: {path.name} cannot be replaced.",
             found=error,
             allowed="a file that no program uses and that may be written",
-            remedy="unload the models in ComfyUI, close what else uses the file, and run again: it goes on where it was.",
+            remedy="unload the models in ComfyUI, close what else uses the file, run again: it goes on where it was.",
         ) from error
