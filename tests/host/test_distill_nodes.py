@@ -185,7 +185,7 @@ def test_start_over_forgets_the_run_of_that_name(distill) -> None:
 
 def test_a_start_over_that_is_refused_keeps_the_old_run(swd, load, distill) -> None:
     schedule = schedule_of(swd, load(FAMILY), SCHEDULE)[0]
-    distill(lora_name="mapped", steps=2)
+    distill(lora_name="kept", steps=2)
     with pytest.raises(ValueError, match="SwD cannot train a LoRA for this model"):
         distill(lora_name="kept", existing_run="start over", model=load_family("auraflow"), schedule=schedule)
     assert "went on from 2" in distill(lora_name="kept", steps=3)[3]
