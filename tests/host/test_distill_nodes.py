@@ -214,7 +214,7 @@ def test_a_lora_that_another_program_keeps_is_a_sentence_and_the_run_goes_on_lat
     distill, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Windows does not replace a file that is mapped."""
-    distill(lora_name="mapped", steps=2)
+    distill(lora_name="in-use", steps=2)
     replace = os.replace
 
     def refuse(source: Any, target: Any) -> None:
@@ -224,12 +224,12 @@ def test_a_lora_that_another_program_keeps_is_a_sentence_and_the_run_goes_on_lat
 
     with (
         monkeypatch.context() as patch,
-        pytest.raises(ValueError, match=r"^mapped: adapter_model.safetensors cannot be replaced.\nFound: .*denied"),
+        pytest.raises(ValueError, match=r"^in-use: adapter_model.safetensors cannot be replaced.\nFound: .*denied"),
     ):
         patch.setattr(os, "replace", refuse)
-        distill(lora_name="mapped", steps=4)
-    assert not list((output / "loras/mapped").glob("*.partial"))
-    assert "4 steps" in distill(lora_name="mapped", steps=4)[3]
+        distill(lora_name="in-use", steps=4)
+    assert not list((output / "loras/in-use").glob("*.partial"))
+    assert "4 steps" in distill(lora_name="in-use", steps=4)[3]
 
 
 def test_the_files_say_what_they_are(distill, output: Path) -> None:
