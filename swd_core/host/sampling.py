@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import comfy.model_management
@@ -9,9 +10,9 @@ import comfy.sample
 import comfy.samplers
 import comfy.utils
 import latent_preview
+import torch
 
 from ..errors import InputError
-from ..noise import StageNoise
 from ..resize import resize
 from ..schedule import Schedule
 from .checks import check_finite, check_latent, check_mask, check_numbers
@@ -52,16 +53,19 @@ def sample_latent(
     )
     items = latent.get("batch_index") or range(samples.shape[0])
     sigmas = sigmas_tensor(schedule)[schedule.first_step(denoise) if denoise < 1 else 0 :]
-    sampled = _guider(model, positive, negative, cfg).sample(
-        StageNoise(seed, items).draw(samples.shape[1:]),
-        samples,
-        ScaleWiseSampler(schedule, upscale_method, items),
-        sigmas,
-        denoise_mask=latent.get("noise_mask"),
-        callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=seed,
-    )
+    with _generators_kept():
+        sampled = _guider(model, positive, negative, cfg).sample(
+            # The stages draw their own. This one seeds torch's generators, as every sampler of ComfyUI does: patches
+            # such as HyperTile draw from them.
+            comfy.sample.prepare_noise(samples, seed, latent.get("batch_index")),
+            samples,
+            ScaleWiseSampler(schedule, upscale_method, items),
+            sigmas,
+            denoise_mask=latent.get("noise_mask"),
+            callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+            seed=seed,
+        )
     return {**_metadata(latent), "samples": sampled.to(comfy.model_management.intermediate_device())}
 
 
@@ -83,6 +87,14 @@ def upscale_latent(latent: Latent, upscale_method: str, scale_by: float) -> Late
         )
     height, width = (max(1, int(side * scale_by + 0.5)) for side in samples.shape[-2:])
     return {**latent, "samples": resize(samples, (height, width), upscale_method)}
+
+
+def _generators_kept() -> AbstractContextManager[None]:
+    """Put torch's own generators, of the CPU and of NVIDIA and AMD GPUs, back to where they were."""
+    initialized: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    gpus = range(torch.cuda.device_count()) if initialized else ()
+    kept: AbstractContextManager[None] = torch.random.fork_rng(gpus)
+    return kept
 
 
 def _guider(model: Any, positive: Any, negative: Any | None, cfg: float) -> comfy.samplers.CFGGuider:

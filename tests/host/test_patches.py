@@ -14,7 +14,7 @@ from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from comfy_extras.nodes_sag import SelfAttentionGuidance
 from reference import make_text
-from running import all_in_one, conditioning, empty_latent, recorded, relative_error
+from running import advanced, all_in_one, conditioning, empty_latent, recorded, relative_error
 
 SIZE = (32, 32)
 
@@ -48,6 +48,19 @@ def test_a_patch_of_the_unet_runs_at_every_stage(swd, load, node: Any, options: 
     assert {call.shape[-2:] for call in calls} == {(16, 16), (20, 20), (24, 24), (32, 32)}
     assert torch.isfinite(result).all()
     assert result.shape[-2:] == SIZE
+
+
+def test_a_patch_that_draws_from_torch_gives_the_same_picture_for_the_same_seed(swd, load) -> None:
+    """HyperTile chooses its tiles so. Both ways to sample leave torch's generator alike."""
+    tiled = patched(HyperTile, load("sdxl"), tile_size=64, swap_size=3, max_depth=2, scale_depth=False)
+    positive, latent = conditioning("sdxl", make_text("sdxl")), empty_latent("sdxl", (64, 64), 2, batch_index=[3, 1])
+    pictures = []
+    for sample in (all_in_one, advanced, all_in_one, advanced):
+        torch.rand(len(pictures) + 1)
+        pictures.append(sample(swd, tiled, positive, latent, 4, "auto")["samples"])
+    assert all(torch.equal(pictures[0], picture) for picture in pictures)
+    plain = all_in_one(swd, load("sdxl"), positive, latent, 4, "auto")["samples"]
+    assert not torch.equal(pictures[0], plain), "HyperTile does something"
 
 
 @pytest.mark.parametrize("node", [PerturbedAttentionGuidance, SelfAttentionGuidance])
