@@ -142,6 +142,13 @@ def test_bislerp_keeps_lengths_where_bilinear_shrinks_them() -> None:
     assert resize(latent, (12, 12), "bilinear").norm(dim=1).min() < 0.9
 
 
+def test_bislerp_of_one_direction_is_bilinear() -> None:
+    """There is no arc to follow, only lengths."""
+    latent = torch.zeros(1, 3, 4, 5)
+    latent[:, 1] = torch.rand(4, 5, generator=torch.Generator().manual_seed(0)) + 0.5
+    assert torch.allclose(resize(latent, (7, 9), "bislerp"), resize(latent, (7, 9), "bilinear"), atol=1e-6)
+
+
 def test_resize_to_the_same_size_is_the_same_tensor() -> None:
     latent = torch.randn(1, 4, 6, 6)
     assert resize(latent, (6, 6)) is latent

@@ -48,6 +48,10 @@ def test_the_extremes_of_each_tensor_whatever_its_type_and_size() -> None:
     assert read_extremes(values) == [(-2.0, 3.0), (7.0, 7.0), (0.0, 0.0)]
 
 
+def test_one_tensor_is_enough() -> None:
+    assert read_extremes([torch.tensor([2.0, -1.0])]) == [(-1.0, 2.0)]
+
+
 def test_nan_is_both_extremes_of_its_tensor() -> None:
     (ends, sound) = read_extremes([torch.tensor([1.0, math.nan, math.inf]), torch.ones(2)])
     assert all(map(math.isnan, ends))

@@ -91,6 +91,13 @@ def test_unsound_key_lists_are_refused(keys: list[str], first_line: str) -> None
     assert str(error.value).splitlines()[0] == first_line
 
 
+@pytest.mark.parametrize(("count", "others"), [(1, ""), (2, " and 1 more"), (3, " and 2 more")])
+def test_half_pairs_are_counted_and_the_first_is_named(count: int, others: str) -> None:
+    with pytest.raises(InputError) as error:
+        parse_layers([f"m.{number}.lora_A.weight" for number in range(count)], "file")
+    assert str(error.value).splitlines()[1] == f"Found: only one of A and B for m.0{others}"
+
+
 @pytest.mark.parametrize("prefix", ["base_model.model.", "transformer.", "unet.", "", "base_model.model.transformer."])
 @pytest.mark.parametrize(
     "known",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from swd_pack.swd_core.errors import InputError
 from swd_pack.swd_core.family import ModelFacts
 from swd_pack.swd_core.parse import parse_numbers
-from swd_pack.swd_core.schedule import Schedule, custom_schedule
+from swd_pack.swd_core.schedule import Schedule, check_lists, custom_schedule
 from swd_pack.swd_core.stages import check_sigmas, plan_stages
 
 FLOW = ModelFacts("SD3.5 Medium", 2, 8)
@@ -104,6 +104,18 @@ def test_wrong_numbers_say_what_is_wrong(text: str, first_line: str) -> None:
     with pytest.raises(InputError) as error:
         parse_numbers(text, "scales", "64, 80")
     assert str(error.value).splitlines()[0] == first_line
+
+
+def test_the_largest_scale_is_allowed() -> None:
+    assert check_lists([64, 1e6], [1.0, 0.5]) == [1.0, 0.5]
+    with pytest.raises(InputError, match=r"^scales: 1e\+06 is above 1000000\."):
+        check_lists([64, 1e6 + 1], [1.0, 0.5])
+
+
+def test_a_long_list_of_nothing_is_cut_in_a_message() -> None:
+    with pytest.raises(InputError) as error:
+        parse_numbers("," * 300, "scales", "64, 80")
+    assert str(error.value).splitlines()[1] == f"Found: '{',' * 200}'"
 
 
 def test_a_long_word_is_cut_in_a_message() -> None:
