@@ -18,6 +18,7 @@ from ..stages import Stage
 from .caches import forget_steps
 from .compat import call_known, no_callback
 from .conditions import conditions_of_second_model, entry_for_stage, stage_conditions, texts_on
+from .controls import ControlStates
 from .faults import stage_error
 from .hooks import KeyframeStates
 from .progress import announce
@@ -35,8 +36,8 @@ class Run:
     and unprocessed as `inner_sample` expects it, or None for an empty one. `mask`: the denoise mask at the target
     size, or None. `extra_args`: what `inner_sample` gives to a sampler besides. `stages` and `sigmas`: all of the run,
     not what is left of it; the sigmas, on the device, are the noise levels that conditions and patches look at.
-    `pure_start`: begin with noise alone, whatever the latent that came in holds. `keyframes` and `size`: hook
-    keyframes and size after the last stage.
+    `pure_start`: begin with noise alone, whatever the latent that came in holds. `keyframes`, `controls`
+    and `size`: hook keyframes, controls of other packs and size after the last stage.
     """
 
     guider: Any
@@ -52,6 +53,7 @@ class Run:
     has_noise: bool
     pure_start: bool
     keyframes: KeyframeStates = field(default_factory=list)
+    controls: ControlStates = field(default_factory=list)
     size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ import comfy.samplers
 from torch import Tensor
 
 from ..stages import Stage
+from .controls import read_controls, write_controls
 from .hooks import read_keyframes, write_keyframes
 
 if TYPE_CHECKING:
@@ -52,8 +53,10 @@ class StageSampler(comfy.samplers.KSAMPLER):
         conditions = self.run.guider.conds
         if index > 0:
             write_keyframes(conditions, self.run.keyframes)
+            write_controls(self.run.controls)
         x0: Tensor = model(x, sigma.repeat(x.shape[0]), **extra_args)
         self.run.keyframes = read_keyframes(conditions)
+        self.run.controls = read_controls(conditions)
         self.x0 = x0
         callback(index, x0, x, len(sigmas) - 1)
         return x0

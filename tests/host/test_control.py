@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import comfy.controlnet
 import comfy.utils
 import folder_paths
 import pytest
@@ -212,6 +213,41 @@ def test_chained_controls_add_up_at_every_stage(swd, load, control_of, apply, fi
         return apply(second, prompts)[0] if stage in late else prompts[0]
 
     check(figure, result, by_hand(setup, model, prompt_at))
+
+
+class Counting(comfy.controlnet.ControlBase):
+    """As Advanced-ControlNet: counts its steps, and starts over when it is told that a run begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step = 0
+        self.steps: list[int] = []
+        self.hint: Tensor | None = None
+
+    def pre_run(self, *arguments: Any) -> None:
+        super().pre_run(*arguments)
+        self.step, self.hint = 0, None
+
+    def get_control(self, x: Tensor, *arguments: Any) -> None:
+        assert self.hint is None or self.hint.shape == x.shape
+        self.step, self.hint = self.step + 1, x
+        self.steps.append(self.step)
+
+    def get_models(self) -> list[Any]:
+        return []
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_control_of_another_pack_keeps_count_of_its_steps(swd, load, control_of, apply, behind: bool) -> None:
+    counting = Counting()
+    prompt = prompt_of(SD3)
+    prompt[0][1]["control"] = counting
+    if behind:
+        prompt = apply("sd35", (prompt, prompt))[0]
+    for _ in range(2):
+        advanced(swd, load(SD3.family), prompt, empty_latent(SD3.family, SD3.size), SEED, SD3.preset)
+        assert counting.steps == [1, 2, 3, 4]
+        counting.steps.clear()
 
 
 def test_a_control_works_on_both_prompts_with_cfg(swd, load, apply, figure) -> None:
