@@ -24,7 +24,7 @@ def write_controls(states: ControlStates) -> None:
     a run for any other sampler and once a stage for this one. Advanced-ControlNet starts its keyframes over then.
     """
     for control, state in states:
-        vars(control).update(state)
+        control.__dict__.update(state)
 
 
 def _state(control: Any) -> dict[str, Any]:

@@ -121,13 +121,19 @@ def _out_of_memory(error: RuntimeError, stage: Stage, last: Stage, pictures: int
 
 
 def _size_clash(error: RuntimeError, stage: Stage) -> RuntimeError:
+    size = f"{stage.width} x {stage.height}"
+    trouble = (
+        f"cannot follow the latent as it grows to {size}"
+        if stage.index > 0
+        else f"may be made for another size than {size}, at which the latent begins"
+    )
     return RuntimeError(
         explain(
-            "Something on the model or in the prompt cannot follow the latent as it grows to "
-            f"{stage.width} x {stage.height}.",
+            f"Something on the model or in the prompt {trouble}.",
             found=error,
             allowed="patches that keep no tensor of one size from step to step, prompts without pictures of one size",
-            remedy="remove them one by one. Adaptive Projected Guidance works with momentum 0; compiled engines of a "
-            "fixed shape, the picture of HiDream-E1, VACE frames, and subjects, poses and cameras of Wan do not work.",
+            remedy="remove them one by one. Adaptive Projected Guidance works with momentum 0; other guidance with "
+            "momentum, Fooocus Inpaint, Pre CFG sharpening, compiled engines of a fixed shape, the picture of "
+            "HiDream-E1, VACE frames, and subjects, poses and cameras of Wan do not work.",
         )
     )

@@ -73,10 +73,15 @@ def timed(predict: Predict, clock: Clock) -> Predict:
     return marked
 
 
-def log_run(schedule: Schedule, stages: Sequence[Stage], pictures: int, clock: Clock) -> None:
-    """Log schedule, model, sizes in latent pixels, and the seconds of each stage and of all; the node shows the sum."""
+def log_run(
+    schedule: Schedule, stages: Sequence[Stage], pictures: int, clock: Clock, remarks: Sequence[str] = ()
+) -> None:
+    """Log schedule, model, sizes in latent pixels, and the seconds of each stage and of all.
+
+    The node shows the sum, and what there was to remark.
+    """
     seconds = clock.seconds()
-    announce(f"{len(stages)} step{'s' if len(stages) > 1 else ''}, {sum(seconds):.2f} s")
+    announce("\n".join((f"{len(stages)} step{'s' if len(stages) > 1 else ''}, {sum(seconds):.2f} s", *remarks)))
     steps = ", ".join(
         f"{stage.width} x {stage.height} {spent:.2f} s" for stage, spent in zip(stages, seconds, strict=True)
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -18,11 +17,9 @@ from ..stages import plan_stages
 from .checks import check_finite, check_run, read_sigmas
 from .conditions import conditions_of_second_model
 from .faults import not_finite
+from .remarks import remarks_on
 from .report import clock_for, log_run, timed
 from .run import Callback, Run
-from .schedules import mismatch
-
-logger = logging.getLogger("swd")
 
 
 class ScaleWiseSampler(comfy.samplers.KSAMPLER):
@@ -57,14 +54,15 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
         empty = check_finite(
             {"latent_image: it": latent_image, "latent_image: its mask": denoise_mask, "noise: it": noise}
         )
-        odd = mismatch(model_wrap.model_patcher, self.schedule)
-        if odd:
-            logger.warning("SwD: schedule: it is %s.", odd)
         levels = read_sigmas(sigmas, model_wrap.inner_model.model_sampling)
         stages = plan_stages(self.schedule, levels, *noise.shape[-2:])
         seed = extra_args.get("seed") or 0
         has_noise = "noise: it" not in empty
         has_latent = latent_image is not None and "latent_image: it" not in empty
+        items = recover_items(noise, seed) if self.items is None else self.items
+        remarks = remarks_on(
+            model_wrap.model_patcher, self.schedule, stages, items is not None, has_latent and not has_noise
+        )
         run = Run(
             guider=model_wrap,
             stages=stages,
@@ -75,7 +73,7 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
             init=model_wrap.inner_model.process_latent_out(latent_image) if has_latent else None,
             mask=denoise_mask,
             extra_args=extra_args,
-            source=StageNoise(seed, _items_of(noise, seed) if self.items is None else self.items),
+            source=StageNoise(seed, range(len(noise)) if items is None else items),
             pixels_per_latent=self.schedule.model.pixels_per_latent,
             has_noise=has_noise,
             # At the top of its noise scale a model is to see noise alone; ComfyUI would leave the latent below it.
@@ -87,20 +85,8 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
             bad = watch.first_bad()
             if bad is not None:
                 raise not_finite(model_wrap, stages[bad], stages[-1])
-            log_run(self.schedule, stages, noise.shape[0], clock)
+            log_run(self.schedule, stages, noise.shape[0], clock, remarks)
             return run.finish(x0, levels[-1])
-
-
-def _items_of(noise: Tensor, seed: int) -> Iterable[int]:
-    """The number k of each picture for the noise rule."""
-    items = recover_items(noise, seed)
-    if items is not None:
-        return items
-    logger.warning(
-        "SwD: noise: it is not what Random Noise draws for this seed, or its batch_index is too large to be found. "
-        "Each step draws its own noise from the seed; pictures count by their place in the batch."
-    )
-    return range(len(noise))
 
 
 @contextmanager

@@ -122,6 +122,16 @@ def test_the_published_folder_of_a_lora_gives_the_same_picture_as_the_renamed_fi
     assert pictures[0] == pictures[1]
 
 
+def test_what_a_run_has_to_remark_stands_in_the_node_of_the_sampler(client: ComfyClient, object_info) -> None:
+    prompt = small(TEXT_TO_IMAGE, object_info)
+    node(prompt, "SWDScaleSchedule")["preset"] = "SD3.5 Medium, 4 steps"
+    result = client.run(prompt)
+    assert result.status == "success", result.error
+    seconds, remark = result.texts[-1].split("\n")
+    assert re.fullmatch(r"4 steps, \d+\.\d\d s", seconds)
+    assert remark.startswith("schedule: it is SD3.5 Medium, 4 steps, but swd-medium-6-steps")
+
+
 def test_a_wrong_schedule_reaches_the_user_as_one_sentence(client: ComfyClient, object_info) -> None:
     prompt = small(TEXT_TO_IMAGE, object_info)
     (schedule,) = (entry for entry in prompt.values() if entry["class_type"] == "SWDScaleSchedule")

@@ -1,0 +1,46 @@
+"""What runs although it may not be what was meant: a warning in the log, and a line at the node."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..schedule import Schedule
+from ..stages import Stage
+from .schedules import mismatch
+
+logger = logging.getLogger("swd")
+
+
+def remarks_on(
+    model: Any, schedule: Schedule, stages: Sequence[Stage], knows_noise: bool, keeps_noise: bool
+) -> list[str]:
+    """Log what is odd about a run, and return it for the node.
+
+    `knows_noise`: the noise that came in is ComfyUI's for the seed. `keeps_noise`: there was none, and a latent, which
+    should hold it.
+    """
+    remarks = list(_find(model, schedule, stages, knows_noise, keeps_noise))
+    for remark in remarks:
+        logger.warning("SwD: %s", remark)
+    return remarks
+
+
+def _find(
+    model: Any, schedule: Schedule, stages: Sequence[Stage], knows_noise: bool, keeps_noise: bool
+) -> Iterator[str]:
+    odd = mismatch(model, schedule)
+    if odd:
+        yield f"schedule: it is {odd}."
+    if not knows_noise:
+        yield (
+            "noise: only its seed is used, as it is not what Random Noise draws for that seed, or its batch_index is "
+            "too large to be found. Each step draws its own noise; pictures count by their place in the batch."
+        )
+    first = stages[0]
+    if keeps_noise and first.size != stages[-1].size:
+        yield (
+            f"latent_image: the noise in it is averaged away as it shrinks to {first.width} x {first.height} for the "
+            "first step. Connect Random Noise instead of DisableNoise, or begin with a step of full size."
+        )
