@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 # In this order: what is quick or matters most comes first, for a GPU that is there for a short time.
-FIGURES = ("overhead", "speedup", "stages", "authors", "memory", "growth", "peers", "imports", "lora", "compiled")
+FIGURES = ("overhead", "speedup", "stages", "authors", "memory", "growth", "peers", "compiled", "imports", "lora")
 SAMPLE = 120
 # See STAND_INS in prompts.py: a page gets the template as it is.
 STAND_INS_MISSING = "The templates of SDXL and FLUX.1-dev do not run in its page: for them use `demo --template`."

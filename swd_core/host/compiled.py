@@ -35,6 +35,8 @@ _NUMBERS = itertools.count()
 
 # Graphs by model, so that another LoRA, strength or prompt finds them again: the clones of a MODEL share its modules.
 _MODELS: WeakKeyDictionary[nn.Module, dict[tuple[Any, bool], Graphs]] = WeakKeyDictionary()
+# For a model with dynamic memory the one without that stands in for it.
+_PLAIN: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 
 
 def compile_stages(model: Any, cuda_graphs: bool, backend: Any = "inductor") -> Any:
@@ -42,7 +44,7 @@ def compile_stages(model: Any, cuda_graphs: bool, backend: Any = "inductor") -> 
 
     `cuda_graphs`: record small sizes as CUDA graphs. `backend`: of torch.compile, a name or a function.
     """
-    clone = call_known(model.clone, disable_dynamic=True)
+    clone = _plain_clone(model)
     clone.remove_wrappers_with_key(WrappersMP.APPLY_MODEL, _COMFYUI_KEY)
     clone.remove_wrappers_with_key(WrappersMP.APPLY_MODEL, KEY)
 
@@ -52,6 +54,17 @@ def compile_stages(model: Any, cuda_graphs: bool, backend: Any = "inductor") -> 
             return executor(*arguments, **named)
 
     clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, apply)
+    return clone
+
+
+def _plain_clone(model: Any) -> Any:
+    """A clone without dynamic memory, whose weights torch can look at."""
+    if not getattr(model, "is_dynamic", bool)():
+        return model.clone()
+    # Unless told which model to take, ComfyUI reads one more from the file each time, for which no graph was made.
+    clone = call_known(model.clone, disable_dynamic=True, model_override=_PLAIN.get(model.model))
+    if hasattr(clone, "get_clone_model_override"):
+        _PLAIN[model.model] = clone.get_clone_model_override()
     return clone
 
 
@@ -117,7 +130,7 @@ class Graphs:
             return self._call(shapes, diffusion_model, arguments, named)
         try:
             return self._first_call(shapes, diffusion_model, arguments, named)
-        except _compile_errors() as error:
+        except _compile_errors(self._is_recorded(arguments[0])) as error:
             # Where the model itself is at fault, this says so.
             result = diffusion_model(*arguments, **named)
             self.broken = True
@@ -208,8 +221,9 @@ def _reason(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _compile_errors() -> tuple[type[Exception], ...]:
+def _compile_errors(recorded: bool) -> tuple[type[Exception], ...]:
     # Imported only once something has failed: ComfyUI starts faster without.
     from torch._dynamo.exc import TorchDynamoException
 
-    return (TorchDynamoException, _CannotCompile)
+    # Of CUDA graphs in a thread that has none (pytorch issue 123177).
+    return (TorchDynamoException, _CannotCompile, *((AssertionError,) if recorded else ()))

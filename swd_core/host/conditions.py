@@ -11,18 +11,19 @@ from torch import Tensor
 
 Size = Sequence[int]
 Conditions = dict[str, list[dict[str, Any]]]
+_COPIED = ("cross_attn", "mask")
 
 
 def texts_on(conditions: Conditions, device: torch.device) -> Conditions:
-    """The same conditions with the embeddings of the texts on a device.
+    """The same conditions with the embeddings of the texts, and masks, on a device.
 
-    Texts come on the CPU, and ComfyUI copies them at every forward pass: 10 MB for SD3.5, and from such memory the copy
-    waits for the pass before. Entries without one, and all that they hold besides, stay as they are.
+    They come on the CPU, and ComfyUI copies a text at every forward pass and a mask at every stage: 10 MB for SD3.5,
+    and from such memory the copy waits for the pass before. All that entries hold besides stays as it is.
     """
 
     def moved(entry: dict[str, Any]) -> dict[str, Any]:
-        text = entry.get("cross_attn")
-        return {**entry, "cross_attn": text.to(device)} if isinstance(text, Tensor) else entry
+        found = {key: entry[key].to(device) for key in _COPIED if isinstance(entry.get(key), Tensor)}
+        return {**entry, **found}
 
     return {name: [moved(entry) for entry in entries] for name, entries in conditions.items()}
 

@@ -32,16 +32,22 @@ class _DeviceClock:
     def __init__(self, event: Any) -> None:
         self.new_event = event
         self.events: list[Any] = []
+        self.launched = _WallClock()
 
     def mark(self) -> None:
         event = self.new_event(enable_timing=True)
         event.record()
         self.events.append(event)
+        self.launched.mark()
 
     def seconds(self) -> list[float]:
         self.events[-1].synchronize()
         pairs = zip(self.events, self.events[1:], strict=False)
-        return [start.elapsed_time(end) / 1000 for start, end in pairs]
+        try:
+            return [start.elapsed_time(end) / 1000 for start, end in pairs]
+        except NotImplementedError:
+            # Intel GPUs up to torch 2.5.
+            return self.launched.seconds()
 
 
 class _WallClock:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import comfy.samplers
+import torch
 from torch import Tensor
 
 from ..finite import FiniteWatch
@@ -51,6 +52,24 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
     ) -> Tensor:
         """Called by `CFGGuider.inner_sample`; all tensors at the target size, in the model's latent space."""
         check_run(model_wrap, self.schedule, noise, latent_image)
+
+        def grow() -> Tensor:
+            return self._grow(model_wrap, sigmas, extra_args, callback, noise, latent_image, denoise_mask)
+
+        if getattr(comfy.samplers.KSAMPLER.sample, "__globals__", None) is vars(comfy.samplers):
+            return grow()
+        return _by_way_of_ksampler(grow, model_wrap, sigmas, extra_args, noise, latent_image, denoise_mask)
+
+    def _grow(
+        self,
+        model_wrap: Any,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Callback | None,
+        noise: Tensor,
+        latent_image: Tensor | None,
+        denoise_mask: Tensor | None,
+    ) -> Tensor:
         empty = check_finite(
             {"latent_image: it": latent_image, "latent_image: its mask": denoise_mask, "noise: it": noise}
         )
@@ -87,6 +106,30 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
                 raise not_finite(model_wrap, stages[bad], stages[-1])
             log_run(self.schedule, stages, noise.shape[0], clock, remarks)
             return run.finish(x0, levels[-1])
+
+
+def _by_way_of_ksampler(
+    grow: Callable[[], Tensor],
+    model_wrap: Any,
+    sigmas: Tensor,
+    extra_args: dict[str, Any],
+    noise: Tensor,
+    latent_image: Tensor | None,
+    denoise_mask: Tensor | None,
+) -> Tensor:
+    """A run inside `KSAMPLER.sample`, before which smZNodes and TiledDiffusion put functions that learn its sigmas.
+
+    What ComfyUI's own part of it makes of the latent is not used.
+    """
+    grown: list[Tensor] = []
+
+    def run(*arguments: Any, **options: Any) -> Tensor:
+        grown.append(grow())
+        return grown[0]
+
+    latent = torch.zeros_like(noise) if latent_image is None else latent_image
+    comfy.samplers.KSAMPLER(run).sample(model_wrap, sigmas, extra_args, None, noise, latent, denoise_mask, True)
+    return grown[0]
 
 
 @contextmanager

@@ -51,7 +51,6 @@ def sample_latent(
         downscale_ratio_spacial=latent.get("downscale_ratio_spacial"),
         downscale_ratio_temporal=latent.get("downscale_ratio_temporal"),
     )
-    items = latent.get("batch_index") or range(samples.shape[0])
     sigmas = sigmas_tensor(schedule)[schedule.first_step(denoise) if denoise < 1 else 0 :]
     with _generators_kept():
         sampled = _guider(model, positive, negative, cfg).sample(
@@ -59,7 +58,7 @@ def sample_latent(
             # such as HyperTile draw from them.
             comfy.sample.prepare_noise(samples, seed, latent.get("batch_index")),
             samples,
-            ScaleWiseSampler(schedule, upscale_method, items),
+            ScaleWiseSampler(schedule, upscale_method, latent.get("batch_index")),
             sigmas,
             denoise_mask=latent.get("noise_mask"),
             callback=latent_preview.prepare_callback(model, len(sigmas) - 1),

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from bench.models import Model
 
+# Embeddings of two dimensions.
+_POOLED = ("pooled_projections", "text_embeds")
+
 
 class Twin(nn.Module):
     """A diffusers model that takes float32 latents and texts in its own precision, as ComfyUI's models do."""
@@ -23,15 +26,16 @@ class Twin(nn.Module):
         self.dtype = next(module.parameters()).dtype
 
     def forward(self, *arguments: Any, **named: Any) -> Any:
-        result = self.module(*map(self._cast, arguments), **{name: self._cast(value) for name, value in named.items()})
+        result = self.module(*map(self._cast, arguments), **self._cast(named))
         result.sample = result.sample.float()
         return result
 
-    def _cast(self, value: Any) -> Any:
+    def _cast(self, value: Any, name: str = "") -> Any:
         if isinstance(value, dict):
-            return {name: self._cast(inner) for name, inner in value.items()}
+            return {inner: self._cast(part, inner) for inner, part in value.items()}
         # Positions and times stay exact: bfloat16 has no 4095.
-        return value.to(self.dtype) if isinstance(value, Tensor) and value.ndim > 2 else value
+        computes = isinstance(value, Tensor) and (value.ndim > 2 or name in _POOLED)
+        return value.to(self.dtype) if computes else value
 
 
 def twin_of(model: Model) -> Twin:

@@ -99,6 +99,23 @@ def test_every_figure_of_the_gpu_script_runs_at_small_sizes(setting: Setting, fi
 
 
 @pytest.mark.usefixtures("small_truth")
+@pytest.mark.parametrize("preset", list(PRESETS)[1:])
+def test_the_diffusers_twin_runs_in_bfloat16_too(setting: Setting, monkeypatch, preset: str) -> None:
+    """As it does on a GPU."""
+    monkeypatch.setattr(Setting, "dtype", torch.bfloat16)
+    (row,) = authors.measure(replace(setting, true_size=True, presets={preset: PRESETS[preset]}))
+    assert row.details["difference"] < 0.5
+
+
+def test_a_model_that_was_not_compiled_is_no_figure(setting: Setting) -> None:
+    def no_compiler(*arguments: Any) -> Any:
+        raise RuntimeError("no compiler")
+
+    with pytest.raises(RuntimeError, match=r"torch\.compile does not work here"):
+        list(compiled.measure(replace(setting, backend=no_compiler)))
+
+
+@pytest.mark.usefixtures("small_truth")
 @pytest.mark.parametrize("preset", peers.CASES)
 def test_peers_run_at_small_sizes(setting: Setting, preset: str) -> None:
     (row,) = peers.measure(replace(setting, true_size=True, presets={preset: PRESETS[preset]}))

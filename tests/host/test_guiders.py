@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import comfy.samplers
 import comfyui_version
 import pytest
 import torch
@@ -153,3 +154,21 @@ def test_a_function_that_needs_the_negative_at_cfg_1_gets_it(swd, load, diffuser
     )  # fmt: skip
     assert sum(call.shape[0] for call in calls) == 2 * 4
     check(figure, result, expected(family, diffusers_model, lambda x0: x0(second) + 0.6 * (x0(first) - x0(second))))
+
+
+@pytest.mark.parametrize("run", [advanced, all_in_one])
+def test_a_pack_that_replaces_ksamplers_sample_sees_the_run(swd, load, monkeypatch, run: Any) -> None:
+    """smZNodes and TiledDiffusion learn the sigmas there; the picture is the same."""
+    positive, latent = conditioning("sdxl", make_text("sdxl")), empty_latent("sdxl", SIZE, 2)
+    expected = run(swd, load("sdxl"), positive, latent, 2, FAMILIES["sdxl"][0])["samples"]
+    seen: list[tuple[int, list[int]]] = []
+    own = comfy.samplers.KSAMPLER.sample
+
+    def replaced(self: Any, model_wrap: Any, sigmas: Tensor, extra_args: Any, callback: Any, noise: Tensor, *rest: Any):
+        seen.append((len(sigmas), list(noise.shape[-2:])))
+        return own(self, model_wrap, sigmas, extra_args, callback, noise, *rest)
+
+    monkeypatch.setattr(comfy.samplers.KSAMPLER, "sample", replaced)
+    result = run(swd, load("sdxl"), positive, latent, 2, FAMILIES["sdxl"][0])["samples"]
+    assert torch.equal(result, expected)
+    assert seen == [(5, list(SIZE))]

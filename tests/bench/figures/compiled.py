@@ -44,9 +44,10 @@ def _rows(setting: Setting, model: Model, cuda_graphs: bool) -> Iterator[Row]:
         "compiled": job(compiled),
         "diffusers": authors_loop(setting, model, twin_of(model), PRESET, side),
     }
+    first = {"compiled": _seconds(setting, jobs["compiled"])}
+    _check_compiled(setting, compiled, cuda_graphs)
     if not cuda_graphs:
-        jobs["TorchCompileModel"] = job(TorchCompileModel.execute(model.patcher, setting.backend).result[0])
-    first = {name: _seconds(setting, jobs[name]) for name in jobs if name in ("compiled", "TorchCompileModel")}
+        _add_comfyuis(setting, jobs, first, job(TorchCompileModel.execute(model.patcher, setting.backend).result[0]))
     times = interleave(jobs, setting.runs, setting.device)
     case = f"{PRESET}, {model.size}" + (", CUDA graphs" if cuda_graphs else "")
     details = {"first_run": first, **{name: seconds(times, name) for name in jobs}}
@@ -56,7 +57,7 @@ def _rows(setting: Setting, model: Model, cuda_graphs: bool) -> Iterator[Row]:
 
     yield row("SwD", None, f"SwD as it is / compiled; {_warm_up(times, first, 'compiled')}")
     yield row("diffusers", OF_AUTHORS if setting.counts else None, "diffusers loop / SwD compiled")
-    if not cuda_graphs:
+    if "TorchCompileModel" in jobs:
         note = f"ComfyUI's TorchCompileModel / SwD compiled; there {_warm_up(times, first, 'TorchCompileModel')}"
         yield row("TorchCompileModel", None, note)
 
@@ -68,11 +69,36 @@ def _warm_up(times: Times, first: dict[str, float], name: str) -> str:
     return f"the first run took {first[name] / seconds(times, 'SwD'):.0f} runs' time, {pays}"
 
 
+def _add_comfyuis(
+    setting: Setting, jobs: dict[str, Callable[[], object]], first: dict[str, float], job: Callable[[], object]
+) -> None:
+    """ComfyUI's node beside ours, if it works."""
+    name = "TorchCompileModel"
+    try:
+        first[name] = _seconds(setting, job)
+    except Exception as error:
+        setting.failed.append(f"compiled, {name}: {type(error).__name__}: {error}")
+    else:
+        jobs[name] = job
+
+
 def _compile_stages(setting: Setting) -> Callable[..., Any]:
     """What the node SwD Compile calls; the node itself has no choice of backend."""
-    name = f"{setting.swd['SWDCompile'].__module__.rpartition('.nodes.')[0]}.swd_core.host.compiled"
-    function: Callable[..., Any] = importlib.import_module(name).compile_stages
+    function: Callable[..., Any] = _module(setting).compile_stages
     return function
+
+
+def _check_compiled(setting: Setting, compiled: Any, cuda_graphs: bool) -> None:
+    """Raise where the model ran as it is: that is no figure of the compiled path."""
+    graphs = _module(setting)._graphs_of(compiled.model.diffusion_model, setting.backend, cuda_graphs)
+    if graphs.told or not graphs.by_shapes:
+        raise RuntimeError("; ".join(graphs.told) or "nothing was compiled")
+
+
+def _module(setting: Setting) -> Any:
+    return importlib.import_module(
+        f"{setting.swd['SWDCompile'].__module__.rpartition('.nodes.')[0]}.swd_core.host.compiled"
+    )
 
 
 def _seconds(setting: Setting, job: Callable[[], object]) -> float:
