@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import comfy.model_management
 import pytest
 import torch
+from bench.architectures import ARCHITECTURES
+from bench.models import build
 from distilling import FLOW_TIMESTEPS, SIDES, TIMESTEPS, FlatData, condition_of, constants_of, grid_of, settings_for
 from peft import LoraConfig, get_peft_model
 from reference import CHANNELS, make_text, predict
@@ -20,7 +22,7 @@ from swd_pack.swd_core.distill.targets import ATTENTION_AND_MLP, FLUX_LAYERS
 from swd_pack.swd_core.distill.trainer import Trainer
 from swd_pack.swd_core.errors import InputError
 from swd_pack.swd_core.host.distill.architecture import read_architecture
-from swd_pack.swd_core.host.distill.gradients import training_mode
+from swd_pack.swd_core.host.distill.gradients import float32_mode, training_mode
 from swd_pack.swd_core.host.distill.network import build_network
 from torch import Tensor
 
@@ -204,3 +206,30 @@ def test_other_models_and_blocks_are_refused(load) -> None:
         read_architecture(load("sd35_large").model, 3)
     with pytest.raises(InputError, match="no layer is called to_z"):
         ready(load, "flux", targets=("to_q", "to_z"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fp32_is_float32_whatever_the_weights_have(family: str, dtype: torch.dtype) -> None:
+    """A model computes in the type of its weights, which on a GPU are of half precision (here they are by choice)."""
+    architecture = ARCHITECTURES["middle"][family]
+    half, whole = (build(architecture, torch.device("cpu"), kind) for kind in (dtype, torch.float32))
+    whole.model.diffusion_model.load_state_dict(half.model.diffusion_model.state_dict())
+    tokens, width, pooled = architecture.text
+    generator = torch.Generator().manual_seed(1)
+    text = {
+        "cross_attn": torch.randn(1, tokens, width, generator=generator),
+        "pooled_output": torch.randn(1, pooled, generator=generator),
+    }
+    noisy = torch.randn(1, architecture.channels, 8, 8, generator=generator)
+
+    def clean(model: Any, exact: bool) -> Tensor:
+        comfy.model_management.load_models_gpu([model])
+        network = build_network(model, settings_for(rank=RANK, precision="fp32"), constants_of(family))
+        with training_mode(model.model.diffusion_model), float32_mode(model.model) if exact else nullcontext():
+            return network.denoiser.clean(noisy, torch.tensor([0.8]), text).detach()
+
+    expected, before = clean(whole, False), clean(half, False)
+    assert relative_error(clean(half, True), expected) < 1e-5
+    assert relative_error(before, expected) > 1e-4
+    assert torch.equal(clean(half, False), before), "all is put back"

@@ -47,6 +47,28 @@ def training_mode(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def float32_mode(base_model: Any) -> Iterator[None]:
+    """Let a `BaseModel` with weights of fewer bits compute in float32 for the time of the context.
+
+    Each weight is cast when it is used, as ComfyUI does on devices that lack the other arithmetic. Without, a model
+    computes in the type of its weights, and in float16 about half of the LoRA's gradients is too small to be a number.
+    """
+    layers = [
+        module for module in base_model.diffusion_model.modules() if not getattr(module, "comfy_cast_weights", True)
+    ]
+    before = base_model.manual_cast_dtype
+    try:
+        base_model.manual_cast_dtype = torch.float32
+        for layer in layers:
+            layer.comfy_cast_weights = True
+        yield
+    finally:
+        base_model.manual_cast_dtype = before
+        for layer in layers:
+            layer.comfy_cast_weights = False
+
+
+@contextlib.contextmanager
 def _frozen(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
     try:
         for parameter in parameters:

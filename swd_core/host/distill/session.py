@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from ...schedule import Schedule
 from ..compat import call_known
 from ..facts import read_facts
 from .architecture import read_architecture
-from .gradients import training_mode
+from .gradients import float32_mode, training_mode
 from .network import build_network
 from .places import lora_folder, run_folder
 from .teacher import Dataset
@@ -102,7 +103,8 @@ def train(
     data = FolderData(dataset.folder, schedule.sizes(*dataset.sizes[-1]), model.model.process_latent_in)
     patcher = _loaded(model)
     diffusion_model = patcher.model.diffusion_model
-    with training_mode(diffusion_model):
+    exact = float32_mode(patcher.model) if settings.precision == "fp32" else contextlib.nullcontext()
+    with training_mode(diffusion_model), exact:
         session = _prepare(patcher, data, dataset, schedule, name, settings, start_over, workers)
         if start_over and workers.rank == 0:
             # Not before the new run is known to be one, for what is gone is gone. No other process looks at it.
@@ -124,6 +126,13 @@ def _loaded(model: Any) -> Any:
     # Training runs on weights that stay where they are; a copy that streams them in has no gradients.
     patcher = call_known(model.clone, disable_dynamic=True)
     call_known(comfy.model_management.load_models_gpu, [patcher], memory_required=1e20, force_full_load=True)
+    if getattr(patcher.model, "model_lowvram", False):
+        raise InputError(
+            "model: ComfyUI keeps its weights out of the memory of the device.",
+            found=f"weights that come to {patcher.load_device} a layer at a time, as with --novram",
+            allowed="weights that stay there while the LoRA is trained",
+            remedy="start ComfyUI without --novram and --lowvram, or choose a smaller model.",
+        )
     return patcher
 
 
