@@ -195,18 +195,18 @@ def test_a_mask_node_of_comfyui_works_as_a_region(swd, load) -> None:
     assert relative_error(result, all_in_one(swd, load(FAMILY), text(0), latent, 4, PRESET)["samples"]) <= 1e-6
 
 
-def test_only_the_embeddings_of_texts_go_to_the_device_and_the_prompts_stay_as_they_are() -> None:
+def test_only_texts_and_masks_go_to_the_device_and_the_prompts_stay_as_they_are() -> None:
     """A meta device stands for one that is not the CPU: what is on it can be told without one."""
     tokens, pooled, mask = torch.zeros(1, 3, 4), torch.zeros(1, 4), torch.ones(1, 8, 8)
     texts = {"positive": [{"cross_attn": tokens, "pooled_output": pooled, "mask": mask}, {"cross_attn": None}, {}]}
     moved = texts_on(texts, torch.device("meta"))
     first, second, third = moved["positive"]
-    assert first["cross_attn"].device.type == "meta"
+    assert first["cross_attn"].device.type == first["mask"].device.type == "meta"
     # ComfyUI joins the pooled vector of SDXL with numbers that are on the CPU.
     assert first["pooled_output"] is pooled
-    assert first["mask"] is mask
     assert (second, third) == ({"cross_attn": None}, {})
-    assert texts["positive"][0]["cross_attn"] is tokens
+    entry = texts["positive"][0]
+    assert entry["cross_attn"] is tokens and entry["mask"] is mask
 
 
 def test_gligen_boxes_are_the_same_part_of_the_picture_at_every_stage(load) -> None:
