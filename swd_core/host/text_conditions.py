@@ -42,7 +42,9 @@ def is_wrapped(guider: Any) -> bool:
 def _is_plain(guider: Any) -> bool:
     model = guider.inner_model
     own = type(guider).inner_sample is comfy.samplers.CFGGuider.inner_sample and "inner_sample" not in vars(guider)
-    return own and not is_wrapped(guider) and type(model) in _MODELS and "extra_conds" not in vars(model)
+    # A patch that was taken off again leaves ComfyUI's own method on the object.
+    unpatched = getattr(model.extra_conds, "__func__", None) is type(model).extra_conds
+    return own and not is_wrapped(guider) and type(model) in _MODELS and unpatched
 
 
 def _is_text(entry: dict[str, Any]) -> bool:

@@ -138,8 +138,8 @@ def test_strength_scales_the_adapter(swd, load, lora_folder: Path, figure, stren
 def test_strength_acts_on_whole_weights_too(swd, load, lora_folder: Path) -> None:
     """At 0 the model is its own, at 1 it has the weights of the file, and between them the mean of both."""
     options = {"target_modules": ["to_q"], "modules_to_save": ["proj_out", "norm_out.linear"]}
-    write_lora("sd35_medium", lora_folder / "whole", seed=4, rank=8, alpha=20, bias="lora_only", **options)
-    name = "whole/adapter_model.safetensors"
+    write_lora("sd35_medium", lora_folder / "whole-weights", seed=4, rank=8, alpha=20, bias="lora_only", **options)
+    name = "whole-weights/adapter_model.safetensors"
 
     def weights(model: Any) -> dict[str, torch.Tensor]:
         """As ComfyUI patches them, whether it has done so already or does it on the way."""
@@ -149,8 +149,12 @@ def test_strength_acts_on_whole_weights_too(swd, load, lora_folder: Path) -> Non
             for key, ((weight, _), *patches) in parts.items()
         }
 
-    base = weights(load("sd35_medium"))
-    off, half, whole = (weights(apply(swd, load("sd35_medium"), name, strength)[0]) for strength in (0.0, 0.5, 1.0))
+    model = load("sd35_medium")
+    base = weights(model)
+    assert len(base) == 4
+    applied = [apply(swd, model, name, strength) for strength in (0.0, 0.5, 1.0)]
+    assert all("whole weights" in report for _, report in applied)
+    off, half, whole = (weights(patched) for patched, _ in applied)
     assert all(torch.equal(off[key], value) for key, value in base.items())
     changed = [key for key in base if not torch.equal(base[key], whole[key])]
     assert len(changed) >= 2

@@ -145,6 +145,9 @@ def test_so_is_one_for_a_model_whose_preparation_another_pack_has_replaced(swd, 
     advanced(swd, model, conditioning(family, make_text(family)), empty_latent(family, SIZE), 3, PRESETS[family])
     assert sizes == prepared
     assert len(sizes) == 1 + STAGES
+    prepared.clear()
+    advanced(swd, load(family), conditioning(family, make_text(family)), empty_latent(family, SIZE), 3, PRESETS[family])
+    assert prepared == [SIZE], "taken off again, it is forgotten"
 
 
 class Guider(comfy.samplers.CFGGuider):
