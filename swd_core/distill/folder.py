@@ -91,7 +91,7 @@ def _lacking(files: Iterable[Path]) -> int:
     """How many files of one folder are not there."""
     wanted = list(files)
     # One look at the folder: there may be hundreds of thousands.
-    there = {path.name for path in wanted[0].parent.glob("*")}
+    there = {path.name for first in wanted[:1] for path in first.parent.glob("*")}
     return sum(path.name not in there for path in wanted)
 
 

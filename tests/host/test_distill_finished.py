@@ -55,3 +55,9 @@ def test_prompts_that_are_gone_are_noticed_and_written_again(swd: dict[str, Any]
         assert told() == before + 1
         make_teacher()
         assert {path.name: path.read_bytes() for path in (root / "prompts").iterdir()} == prompts
+
+
+def test_no_pictures_lack_nothing(make_teacher) -> None:
+    """A dataset.json without a prompt, as no node writes it, is no error of Python."""
+    dataset, _ = make_teacher()
+    assert dataset.folder.missing(dataset.sizes, 0, {"images_per_prompt": 2}) == ""
