@@ -35,7 +35,7 @@ def check_pictures(base_model: Any) -> None:
     Raises:
         InputError
     """
-    name = _core_class(base_model)
+    name = core_class(base_model)
     sequence = getattr(base_model.latent_format, "latent_dimensions", 2) == 1
     content = _NO_PICTURES.get(name) or ("a sequence without height and width" if sequence else None)
     if content:
@@ -51,13 +51,14 @@ def read_facts(base_model: Any) -> ModelFacts:
     """Facts about a `comfy.model_base.BaseModel`."""
     config = base_model.model_config.unet_config
     return ModelFacts(
-        family=family_name(_core_class(base_model), config),
+        family=family_name(core_class(base_model), config),
         multiple=_multiple(base_model, config),
         pixels_per_latent=int(getattr(base_model.latent_format, "spacial_downscale_ratio", 8)),
     )
 
 
-def _core_class(base_model: Any) -> str:
+def core_class(base_model: Any) -> str:
+    """The name of the class of comfy.model_base that a model is, or that its class was derived from."""
     # Packs for quantised weights subclass the core model; the core class says which architecture it is.
     classes = type(base_model).__mro__
     return next((c.__name__ for c in classes if c.__module__ == "comfy.model_base"), classes[0].__name__)
@@ -67,7 +68,7 @@ def _multiple(base_model: Any, config: dict[str, Any]) -> int:
     """Latent pixels that a side should be a multiple of: the halvings of a UNet, the patch of a transformer."""
     if "channel_mult" in config:
         return int(2 ** (len(config["channel_mult"]) - 1))
-    if _core_class(base_model) in _PATCHED_LATENTS:
+    if core_class(base_model) in _PATCHED_LATENTS:
         return 1
     patch = getattr(base_model.diffusion_model, "patch_size", None) or config.get("patch_size") or 2
     return int(patch[-1] if isinstance(patch, (tuple, list)) else patch)

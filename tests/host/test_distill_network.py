@@ -200,8 +200,10 @@ def test_weights_that_were_loaded_in_inference_mode_can_be_trained_on(tiny_model
 def test_other_models_and_blocks_are_refused(load) -> None:
     from swd_dev.tiny.families import load_family
 
-    with pytest.raises(InputError, match="cannot train a LoRA"):
-        read_architecture(load_family("auraflow").model)
+    # Chroma and FLUX.2 have FLUX's blocks, SD1.5 those of SDXL.
+    for family in ("auraflow", "chroma", "flux2", "sd15"):
+        with pytest.raises(InputError, match="cannot train a LoRA"):
+            read_architecture(load_family(family).model)
     with pytest.raises(InputError, match="0 to 2"):
         read_architecture(load("sd35_large").model, 3)
     with pytest.raises(InputError, match="no layer is called to_z"):

@@ -12,11 +12,14 @@ from torch import Tensor, nn
 from ...distill.targets import ATTENTION_AND_MLP, FLUX_LAYERS, Target
 from ...errors import InputError
 from ...family import FLUX_DEV, SD35_LARGE, SD35_MEDIUM
-from ..facts import read_facts
+from ..facts import core_class, read_facts
 
 # The block whose features upstream compares (arXiv 2503.16397v2, appendix A; train_sd35_medium.sh). Other models take
 # the one in the middle.
 _FEATURE_BLOCKS = {SD35_MEDIUM: 11, SD35_LARGE: 20, FLUX_DEV: 15}
+
+
+Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -41,28 +44,34 @@ def read_architecture(base_model: Any, feature_block: int = -1) -> Architecture:
     Raises:
         InputError: a model of another kind, or a block that is not there.
     """
-    model, config = base_model.diffusion_model, base_model.model_config.unet_config
+    read = _READERS.get(core_class(base_model))
     family = read_facts(base_model).family
-    if hasattr(model, "joint_blocks"):
-        block = _block(model.joint_blocks, family, feature_block)
-        names = comfy.utils.mmdit_to_diffusers(config)
-        return Architecture(_targets(names, model), ATTENTION_AND_MLP, list(model.joint_blocks), block, _second)
-    if hasattr(model, "double_blocks") and hasattr(model, "single_blocks"):
-        block = _block(model.double_blocks, family, feature_block)
-        blocks = [*model.double_blocks, *model.single_blocks]
-        return Architecture(_targets(comfy.utils.flux_to_diffusers(config), model), FLUX_LAYERS, blocks, block, _first)
-    if getattr(model, "middle_block", None) is not None and "channel_mult" in config:
-        names = comfy.utils.unet_to_diffusers(config)
-        # ComfyUI runs the layers of the middle block one by one, so the block itself is never called.
-        return Architecture(
-            _targets(names, model), ATTENTION_AND_MLP, _unet_blocks(model), model.middle_block[-1], _whole
+    if read is None:
+        raise InputError(
+            "model: SwD cannot train a LoRA for this model.",
+            found=family,
+            allowed="SD3.5, FLUX.1 and SDXL",
+            remedy="load a model of one of these families.",
         )
-    raise InputError(
-        "model: SwD cannot train a LoRA for this model.",
-        found=family,
-        allowed="SD3.5, FLUX.1 and SDXL",
-        remedy="load a model of one of these families.",
-    )
+    return read(base_model.diffusion_model, base_model.model_config.unet_config, family, feature_block)
+
+
+def _mmdit(model: Any, config: Config, family: str, feature_block: int) -> Architecture:
+    block = _block(model.joint_blocks, family, feature_block)
+    targets = _targets(comfy.utils.mmdit_to_diffusers(config), model)
+    return Architecture(targets, ATTENTION_AND_MLP, list(model.joint_blocks), block, _second)
+
+
+def _flux(model: Any, config: Config, family: str, feature_block: int) -> Architecture:
+    block = _block(model.double_blocks, family, feature_block)
+    blocks = [*model.double_blocks, *model.single_blocks]
+    return Architecture(_targets(comfy.utils.flux_to_diffusers(config), model), FLUX_LAYERS, blocks, block, _first)
+
+
+def _unet(model: Any, config: Config, family: str, feature_block: int) -> Architecture:
+    # ComfyUI runs the layers of the middle block one by one, so the block itself is never called.
+    targets, block = _targets(comfy.utils.unet_to_diffusers(config), model), model.middle_block[-1]
+    return Architecture(targets, ATTENTION_AND_MLP, _unet_blocks(model), block, _whole)
 
 
 def _block(blocks: nn.ModuleList, family: str, index: int) -> nn.Module:
@@ -110,3 +119,8 @@ def _second(output: Any) -> Tensor:
 
 def _whole(output: Any) -> Tensor:
     return output  # type: ignore[no-any-return]
+
+
+# By class of comfy.model_base. Others have blocks like these (Chroma, FLUX.2, HunyuanVideo, SD1.5), but a LoRA trained
+# for them was never compared with diffusers', and for some nothing would load it.
+_READERS: dict[str, Callable[[Any, Config, str, int], Architecture]] = {"SD3": _mmdit, "Flux": _flux, "SDXL": _unet}
