@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..schedule import Schedule
+from ..presets import PRESETS
+from ..schedule import CUSTOM, Schedule
 from ..stages import Stage
 from .schedules import mismatch
 
@@ -33,6 +34,11 @@ def _find(
     odd = mismatch(model, schedule)
     if odd:
         yield f"schedule: it is {odd}."
+    if schedule.name != CUSTOM and _has_published_lora(schedule) and not _may_have_lora(model):
+        yield (
+            "model: there is no LoRA on it. Without an SwD LoRA the picture comes out soft or wrong: connect SwD LoRA "
+            "Loader, unless one is merged into the model."
+        )
     if not knows_noise:
         yield (
             "noise: only its seed is used, as it is not what Random Noise draws for that seed, or its batch_index is "
@@ -44,3 +50,13 @@ def _find(
             f"latent_image: the noise in it is averaged away as it shrinks to {first.width} x {first.height} for the "
             "first step. Connect Random Noise instead of DisableNoise, or begin with a step of full size."
         )
+
+
+def _has_published_lora(schedule: Schedule) -> bool:
+    return any(preset.family == schedule.model.family for preset in PRESETS)
+
+
+def _may_have_lora(model: Any) -> bool:
+    """Whether something changes the weights of a ModelPatcher, or may: other packs' models do not tell."""
+    own = type(model.model.diffusion_model).__module__.startswith("comfy.")
+    return not own or any((model.patches, model.injections, model.hook_patches))

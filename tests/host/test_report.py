@@ -9,11 +9,16 @@ from typing import Any
 import pytest
 import torch
 from comfy_extras.nodes_custom_sampler import DisableNoise, RandomNoise
+from comfy_extras.nodes_hooks import CreateHookLoraModelOnly, SetModelHooksOnCond
+from comfy_extras.nodes_lora_debug import LoraLoaderBypassModelOnly
 from reference import make_text
 from running import advanced, all_in_one, conditioning, empty_latent
+from swd_dev.tiny.families import load_family, make_conditioning
 
+import nodes as comfy_nodes
+
+LORA = "swd-medium-6-steps/adapter_model.safetensors"
 SECONDS = r"\d+\.\d\d s"
-
 
 ONLY_ITS_SEED = (
     "SwD: noise: only its seed is used, as it is not what Random Noise draws for that seed, or its batch_index is too "
@@ -22,6 +27,11 @@ ONLY_ITS_SEED = (
 AVERAGED = (
     "SwD: latent_image: the noise in it is averaged away as it shrinks to 8 x 8 for the first step. Connect Random "
     "Noise instead of DisableNoise, or begin with a step of full size."
+)
+
+NO_LORA = (
+    "SwD: model: there is no LoRA on it. Without an SwD LoRA the picture comes out soft or wrong: connect SwD LoRA "
+    "Loader, unless one is merged into the model."
 )
 
 
@@ -90,3 +100,50 @@ def test_noise_that_is_not_used_is_told(swd, load, caplog, noise: Any, filled: b
     positive = conditioning("sd35_large", make_text("sd35_large"))
     advanced(swd, load("sd35_large"), positive, latent, 3, (scales, "0.9, 0.5"), noise=noise)
     assert log_of(caplog, logging.WARNING) == expected
+
+
+def by_swd(swd: dict[str, Any], model: Any) -> tuple[Any, Any]:
+    patched = swd["SWDLoraLoader"].execute(model=model, lora_name=LORA, strength_model=1.0).result[0]
+    return patched, conditioning("sd35_medium", make_text("sd35_medium"))
+
+
+def by_comfyui(swd: dict[str, Any], model: Any) -> tuple[Any, Any]:
+    patched = comfy_nodes.LoraLoaderModelOnly().load_lora_model_only(model, LORA, 1.0)[0]
+    return patched, conditioning("sd35_medium", make_text("sd35_medium"))
+
+
+def by_bypass(swd: dict[str, Any], model: Any) -> tuple[Any, Any]:
+    patched = LoraLoaderBypassModelOnly().load_lora_model_only(model, LORA, 1.0)[0]
+    return patched, conditioning("sd35_medium", make_text("sd35_medium"))
+
+
+def by_hook(swd: dict[str, Any], model: Any) -> tuple[Any, Any]:
+    hooks = CreateHookLoraModelOnly().create_hook_model_only(lora_name=LORA, strength_model=1.0)[0]
+    return model, SetModelHooksOnCond().attach_hook(conditioning("sd35_medium", make_text("sd35_medium")), hooks)[0]
+
+
+def by_nobody(swd: dict[str, Any], model: Any) -> tuple[Any, Any]:
+    return model, conditioning("sd35_medium", make_text("sd35_medium"))
+
+
+@pytest.mark.parametrize(
+    ("load_lora", "preset", "expected"),
+    [
+        (by_nobody, "SD3.5 Medium, 4 steps", [NO_LORA]),
+        (by_nobody, ("1, 2", "1, 0.5"), []),
+        (by_swd, "SD3.5 Medium, 6 steps", []),
+        (by_comfyui, "SD3.5 Medium, 4 steps", []),
+        (by_bypass, "SD3.5 Medium, 4 steps", []),
+        (by_hook, "SD3.5 Medium, 4 steps", []),
+    ],
+)
+def test_a_published_schedule_without_any_lora_is_told(swd, load, caplog, load_lora, preset: Any, expected) -> None:
+    model, positive = load_lora(swd, load("sd35_medium"))
+    all_in_one(swd, model, positive, empty_latent("sd35_medium", (16, 16)), 1, preset)
+    assert log_of(caplog, logging.WARNING) == expected
+
+
+def test_a_family_without_swd_loras_borrows_a_schedule_in_silence(swd, caplog) -> None:
+    positive = make_conditioning("sd15")
+    all_in_one(swd, load_family("sd15"), positive, {"samples": torch.zeros(1, 4, 16, 16)}, 1, "SDXL, 4 steps")
+    assert not log_of(caplog, logging.WARNING)
