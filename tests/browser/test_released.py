@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tomllib
+import tomlkit
 from released import EVERY_NODE, FOLDER, PROMPT, TEMPLATES, every_node, ours, read, released
 
 from .marks import one_renderer
@@ -24,7 +24,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 @one_renderer
 def test_a_release_adds_its_files_once(page: ComfyPage, front_end: str, request: pytest.FixtureRequest) -> None:
-    version = tomllib.loads((PACK / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    version = tomlkit.parse((PACK / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     folder = FOLDER / version
     wanted = {*TEMPLATES, EVERY_NODE}
     if request.config.getoption("--update-released") and front_end == "own front end" and not folder.exists():
