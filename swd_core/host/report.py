@@ -82,7 +82,7 @@ def timed(predict: Predict, clock: Clock) -> Predict:
 def log_run(
     schedule: Schedule, stages: Sequence[Stage], pictures: int, clock: Clock, remarks: Sequence[str] = ()
 ) -> None:
-    """Log schedule, model, sizes in latent pixels, and the seconds of each stage and of all.
+    """Log model, schedule, sizes in latent pixels, and the seconds of each stage and of all.
 
     The node shows the sum, and what there was to remark.
     """
@@ -92,5 +92,8 @@ def log_run(
         f"{stage.width} x {stage.height} {spent:.2f} s" for stage, spent in zip(stages, seconds, strict=True)
     )
     name = "custom schedule" if schedule.name == CUSTOM else schedule.name
+    # The name of a preset begins with its model; one that another model borrows does not say which.
+    if not name.startswith(schedule.model.family):
+        name = f"{schedule.model.family}, {name}"
     count = f"{pictures} picture{'s' if pictures > 1 else ''}"
-    logger.info("SwD: %s, %s, %s: %s; %.2f s in total", schedule.model.family, name, count, steps, sum(seconds))
+    logger.info("SwD: %s, %s: %s; %.2f s in total", name, count, steps, sum(seconds))
