@@ -88,7 +88,7 @@ def choose_preset(option: str, model: ModelFacts) -> Preset:
     if own and chosen.name not in own:
         raise InputError(
             f"preset: {chosen.name} is not for {model.family}.",
-            found=f"a {model.family} model",
+            found=f"model {model.family}",
             allowed="; ".join((AUTO, *own)),
             remedy="choose a preset of this model, or load the model that the preset is for.",
         )
@@ -100,7 +100,7 @@ def _default(model: ModelFacts) -> Preset:
     if default is None:
         raise InputError(
             f"preset: auto knows no schedule for {model.family}.",
-            found=f"a {model.family} model",
+            found=f"model {model.family}",
             allowed="; ".join(preset.name for preset in PRESETS),
             remedy="choose a preset by hand, or write your own with SwD Custom Schedule.",
         )
