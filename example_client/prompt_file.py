@@ -28,7 +28,7 @@ def load(path: Path) -> Prompt:
             return prompt
     except (ValueError, TypeError, AttributeError):
         pass
-    raise ClientError(f"{path} is no workflow in the API format; make it in ComfyUI by File > Export (API).")
+    raise ClientError(f"{path} is not a workflow in the API format; export one in ComfyUI with File > Export (API).")
 
 
 def set_text(prompt: Prompt, text: str) -> None:

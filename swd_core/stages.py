@@ -51,7 +51,7 @@ def check_sigmas(sigmas: Sequence[float], top: float) -> None:
     problem = None
     unsound = [sigma for sigma in sigmas if not math.isfinite(sigma) or sigma < 0]
     if unsound:
-        problem = f"sigmas: {unsound[0]:.4g} is no noise level."
+        problem = f"sigmas: {unsound[0]:.4g} is not a noise level."
     elif any(after > before for before, after in itertools.pairwise(sigmas)):
         problem = "sigmas: they must not rise."
     # Published lists round the highest level up or down.

@@ -126,7 +126,7 @@ def _linear(modules: Mapping[str, nn.Module], name: str) -> Any:
     # Quantised layers of a host are no nn.Linear, but have a weight of two axes and take the same input.
     if weight is None or weight.ndim != 2:
         raise InputError(
-            f"targets: {name} is no linear layer.",
+            f"targets: {name} is not a linear layer.",
             found=type(module).__name__,
             allowed="linear layers",
             remedy="train other layers.",

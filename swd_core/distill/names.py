@@ -20,7 +20,7 @@ def check_name(name: str, what: str) -> str:
     plain = name.strip()
     if not _NAME.fullmatch(plain) or plain.endswith(".") or _DEVICES.fullmatch(plain):
         raise InputError(
-            f"{what}: this is no name for a folder.",
+            f"{what}: this cannot be the name of a folder.",
             found=repr(name[:120]),
             allowed="letters a to z, digits, spaces, dots, dashes and underscores, up to 100, a letter or digit first",
             remedy="choose another name.",

@@ -52,7 +52,7 @@ def _check(losses: dict[str, float], step: int) -> None:
     lost = [name for name, value in losses.items() if not math.isfinite(value)]
     if lost:
         raise InputError(
-            f"training: {lost[0]} is no number any more at step {step}.",
+            f"training: {lost[0]} is no longer finite at step {step}.",
             found=", ".join(f"{name} {value}" for name, value in losses.items()),
             allowed="finite losses",
             remedy="lower the learning rate, or use precision fp32, and start over.",

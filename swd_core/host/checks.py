@@ -27,10 +27,10 @@ def check_numbers(**values: float) -> None:
     for name, value in values.items():
         if not math.isfinite(value):
             raise InputError(
-                f"{name}: {value} is not a number to work with.",
+                f"{name}: {value} is not a finite number.",
                 found=value,
                 allowed="finite numbers",
-                remedy="type the number in anew, or look at the node that it comes from.",
+                remedy="type the number again, or look at the node that it comes from.",
             )
 
 
@@ -116,7 +116,7 @@ def read_sigmas(sigmas: Tensor, model_sampling: Any) -> list[float]:
     """
     if sigmas.ndim != 1:
         raise InputError(
-            "sigmas: it is no list of numbers.",
+            "sigmas: it is not a list of numbers.",
             found=f"a tensor {list(sigmas.shape)}",
             allowed="one number a step and a last one",
             remedy="connect the sigmas output of the node that made the schedule.",
@@ -153,7 +153,7 @@ def check_run(guider: Any, schedule: Schedule, noise: Tensor, latent: Tensor | N
     _check_shape(guider.inner_model.latent_format, noise if latent is None else latent)
     if latent is not None and latent.shape[0] != noise.shape[0]:
         raise InputError(
-            "latent_image: its batch_index has another length than its batch.",
+            "latent_image: its batch_index does not have one number for each picture.",
             found=f"noise for {noise.shape[0]} pictures and a latent of {latent.shape[0]}",
             allowed="one number for each picture",
             remedy="look at the node before: it changed the number of pictures and left batch_index as it was.",

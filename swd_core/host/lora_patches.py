@@ -80,7 +80,7 @@ def _by_comfyui(file_name: str, function: Callable[..., T], *arguments: Any, **o
         return function(*arguments, **options)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
-            f"lora_name: {file_name} is not whole.",
+            f"lora_name: {file_name} is incomplete.",
             found=f"{type(error).__name__}: {error}"[:200],
             allowed="a LoRA with all of its tensors",
             remedy="download the file again.",

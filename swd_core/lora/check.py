@@ -37,7 +37,7 @@ def check_numbers(layers: Iterable[Layer], tensors: Mapping[str, Tensor], file_n
                     f"lora_name: {file_name} holds numbers that cannot be used.",
                     found=f"{problem} in {key[:100]}",
                     allowed="weights in finite decimal numbers, and an alpha that is one of them",
-                    remedy="download the file again, or take an earlier checkpoint: a training may have diverged.",
+                    remedy="download the file again, or take an earlier checkpoint: the training may have diverged.",
                 )
 
 

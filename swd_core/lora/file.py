@@ -91,7 +91,7 @@ def _starts_like_pickle(path: Path, name: str) -> bool:
             f"lora_name: {name} cannot be read.",
             found=str(error),
             allowed="a file that ComfyUI may open",
-            remedy="look whether it is still there, and who may read it.",
+            remedy="check that it is still there and that ComfyUI may read it.",
         ) from error
 
 

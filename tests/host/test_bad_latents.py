@@ -20,7 +20,7 @@ OTHER = "latent_image: it is made for another kind of model."
 EMPTY = "latent_image: it is empty."
 NOT_FINITE = "latent_image: it is not finite."
 MASK = "latent_image: its mask cannot be used."
-INDEX = "latent_image: its batch_index has another length than its batch."
+INDEX = "latent_image: its batch_index does not have one number for each picture."
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -142,10 +142,10 @@ def test_an_odd_latent_that_is_right(swd, load, name: str) -> None:
 
 
 NUMBERS = [
-    ({"cfg": NAN}, "cfg: nan is not a number to work with."),
-    ({"cfg": INF}, "cfg: inf is not a number to work with."),
-    ({"denoise": NAN}, "denoise: nan is not a number to work with."),
-    ({"denoise": -INF}, "denoise: -inf is not a number to work with."),
+    ({"cfg": NAN}, "cfg: nan is not a finite number."),
+    ({"cfg": INF}, "cfg: inf is not a finite number."),
+    ({"denoise": NAN}, "denoise: nan is not a finite number."),
+    ({"denoise": -INF}, "denoise: -inf is not a finite number."),
     ({"cfg": 3.0}, "negative: cfg needs a negative prompt."),
     ({"negative": []}, "negative: there is no prompt in it."),
     ({"upscale_method": "lanczos"}, "upscale_method: no such method."),
@@ -173,8 +173,8 @@ def test_a_prompt_without_content(swd, load) -> None:
 SAMPLES = noise(1, 16, 8, 8)
 UPSCALES = [
     (latent(SAMPLES), 2.0, "lanczos", "upscale_method: no such method."),
-    (latent(SAMPLES), NAN, "bicubic", "scale_by: nan is not a number to work with."),
-    (latent(SAMPLES), INF, "bicubic", "scale_by: inf is not a number to work with."),
+    (latent(SAMPLES), NAN, "bicubic", "scale_by: nan is not a finite number."),
+    (latent(SAMPLES), INF, "bicubic", "scale_by: inf is not a finite number."),
     (latent(SAMPLES), 0.0, "bicubic", "scale_by: 0 is not above 0."),
     (latent(SAMPLES), -2.0, "bicubic", "scale_by: -2 is not above 0."),
     (latent(noise(1, 16, 64)), 2.0, "bicubic", "samples: this kind of latent cannot grow."),

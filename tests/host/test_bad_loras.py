@@ -28,7 +28,7 @@ CONFIG = "lora_name: adapter_config.json beside bad.safetensors is not a PEFT co
 SHAPE = "lora_name: bad.safetensors has another shape than this model."
 NUMBERS = "lora_name: bad.safetensors holds numbers that cannot be used."
 NOTHING = "lora_name: nothing in bad.safetensors fits this model."
-NOT_WHOLE = "lora_name: bad.safetensors is not whole."
+NOT_WHOLE = "lora_name: bad.safetensors is incomplete."
 HALF = "lora_name: bad.safetensors lacks one half of a pair."
 TWICE = "lora_name: bad.safetensors has two pairs for one layer."
 
@@ -354,7 +354,7 @@ def test_a_wrong_header(check, folder: Path, published, name: str) -> None:
 @pytest.mark.parametrize("strength", [math.nan, math.inf, -math.inf])
 def test_a_wrong_strength(check, folder: Path, published, strength: float) -> None:
     (folder / "bad.safetensors").write_bytes(published[2])
-    check(f"strength_model: {strength} is not a number to work with.", strength=strength)
+    check(f"strength_model: {strength} is not a finite number.", strength=strength)
 
 
 ODD = {

@@ -35,12 +35,12 @@ NUMBERS = [
     ([0.7, 0.4, 0.1], "sigmas: 3 values for a schedule of 4."),
     ([1.0, 0.8, 0.6, 0.4, 0.0], "sigmas: 5 values for a schedule of 4."),
     ([1 - i / 64 for i in range(65)], "sigmas: 65 values for a schedule of 4."),
-    ([math.nan, 0.7, 0.4, 0.0], "sigmas: nan is no noise level."),
-    ([1.0, 0.7, 0.4, math.nan], "sigmas: nan is no noise level."),
-    ([math.inf, 0.7, 0.4, 0.0], "sigmas: inf is no noise level."),
-    ([1.0, 0.7, -math.inf, 0.0], "sigmas: -inf is no noise level."),
-    ([1.0, -0.7, 0.4, 0.0], "sigmas: -0.7 is no noise level."),
-    ([1.0, 0.7, 0.4, -0.1], "sigmas: -0.1 is no noise level."),
+    ([math.nan, 0.7, 0.4, 0.0], "sigmas: nan is not a noise level."),
+    ([1.0, 0.7, 0.4, math.nan], "sigmas: nan is not a noise level."),
+    ([math.inf, 0.7, 0.4, 0.0], "sigmas: inf is not a noise level."),
+    ([1.0, 0.7, -math.inf, 0.0], "sigmas: -inf is not a noise level."),
+    ([1.0, -0.7, 0.4, 0.0], "sigmas: -0.7 is not a noise level."),
+    ([1.0, 0.7, 0.4, -0.1], "sigmas: -0.1 is not a noise level."),
     ([0.0, 0.4, 0.7, 1.0], "sigmas: they must not rise."),
     ([0.4, 0.7, 0.2, 0.0], "sigmas: they must not rise."),
     ([1.0, 1.0, 1.0, 1.0], "sigmas: they must fall."),
@@ -57,7 +57,7 @@ def test_wrong_numbers(swd, load, sigmas: list[float], first_line: str) -> None:
 
 
 def test_no_list_at_all(swd, load) -> None:
-    refused(lambda: run(swd, load("flux"), "flux", torch.ones(1, 4)), "sigmas: it is no list of numbers.")
+    refused(lambda: run(swd, load("flux"), "flux", torch.ones(1, 4)), "sigmas: it is not a list of numbers.")
 
 
 FOREIGN = [

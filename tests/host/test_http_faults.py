@@ -87,10 +87,10 @@ ERRORS = [
     ({"lora flux.lora_name": "swd-sdxl/adapter_model.safetensors"},
      "SWDLoraLoader (node lora flux): lora_name: nothing in swd-sdxl/adapter_model.safetensors fits this model."),
     ({"lora flux.strength_model": math.nan},
-     "SWDLoraLoader (node lora flux): strength_model: nan is not a number to work with."),
-    ({"sampler.cfg": math.nan}, "SWDSampler (node sampler): cfg: nan is not a number to work with."),
+     "SWDLoraLoader (node lora flux): strength_model: nan is not a finite number."),
+    ({"sampler.cfg": math.nan}, "SWDSampler (node sampler): cfg: nan is not a finite number."),
     ({"sampler.cfg": 4.0}, "SWDSampler (node sampler): negative: cfg needs a negative prompt."),
-    ({"sampler.denoise": math.nan}, "SWDSampler (node sampler): denoise: nan is not a number to work with."),
+    ({"sampler.denoise": math.nan}, "SWDSampler (node sampler): denoise: nan is not a finite number."),
 ]  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def test_names_match_as_in_peft() -> None:
     assert [target.name for target in chosen] == ["a.to_q", "to_q", "a.net.2"]
     with pytest.raises(InputError, match="no layer is called to_x"):
         choose_targets(chosen, ["to_q", "to_x"])
-    with pytest.raises(InputError, match="is no linear layer"):
+    with pytest.raises(InputError, match="is not a linear layer"):
         Adapters(nn.Sequential(nn.LayerNorm(3)), [Target("0", "0")], 2)
 
 

@@ -195,7 +195,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_saves_nothing(tmp_path: Path)
     network = make_network()[1]
     trainer = make_trainer(network, dmd=False, gan=False)
     network.adapters.layer(STUDENT, "blocks.1.to_q").B.data.fill_(math.nan)
-    with network.installed(), pytest.raises(InputError, match="no number any more at step 1"):
+    with network.installed(), pytest.raises(InputError, match="no longer finite at step 1"):
         run_training(trainer, tmp_path, lambda: None, lambda step, losses: None)
     assert not list(tmp_path.iterdir())
 

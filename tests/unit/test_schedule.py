@@ -132,9 +132,9 @@ def test_a_long_word_is_cut_in_a_message() -> None:
         ([0.7, 0.7], "sigmas: they must fall."),
         ([0.7, 0.7, 0.7], "sigmas: they must fall."),
         ([1.02, 0.5], "sigmas: 1.02 is above 1, the highest noise level of this model."),
-        ([1.0, -0.5], "sigmas: -0.5 is no noise level."),
-        ([1.0, math.nan], "sigmas: nan is no noise level."),
-        ([math.inf, 1.0], "sigmas: inf is no noise level."),
+        ([1.0, -0.5], "sigmas: -0.5 is not a noise level."),
+        ([1.0, math.nan], "sigmas: nan is not a noise level."),
+        ([math.inf, 1.0], "sigmas: inf is not a noise level."),
     ],
 )
 def test_what_are_no_noise_levels_is_refused(sigmas: list[float], first_line: str) -> None:
