@@ -144,6 +144,11 @@ class ComfyPage:
         types: list[str] = self.page.evaluate(scripts.FAULTY)
         return types
 
+    def overlaps(self) -> list[str]:
+        """Nodes and groups that lie on each other, as pairs of titles."""
+        pairs: list[str] = self.page.evaluate(scripts.OVERLAPS)
+        return pairs
+
     def notice(self) -> str:
         """The text of the notice about missing nodes, missing files or a failed run; empty if there is none."""
         found = self.page.get_by_test_id("error-overlay")

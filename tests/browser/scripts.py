@@ -43,6 +43,28 @@ BOX = """type => {
     const x = canvas.x + (node.pos[0] + offset[0]) * scale, y = canvas.y + (node.pos[1] + offset[1]) * scale;
     return [x, y - LiteGraph.NODE_TITLE_HEIGHT * scale, x + node.size[0] * scale, y + node.size[1] * scale];
 }"""
+# Pairs that overlap, by their titles: two nodes, two groups, or a node that sticks out of a group. As drawn.
+OVERLAPS = """() => {
+    const {scale, offset} = app.canvas.ds, canvas = app.canvas.canvas.getBoundingClientRect();
+    const title = LiteGraph.NODE_TITLE_HEIGHT, box = (x, y, w, h) => ({left: x, top: y, right: x + w, bottom: y + h});
+    const drawn = node => {
+        const element = LiteGraph.vueNodesMode && document.querySelector(`[data-node-id="${node.id}"]`);
+        if (!element) return box(node.pos[0], node.pos[1] - title, node.size[0], node.size[1] + title);
+        const at = element.getBoundingClientRect();
+        return box((at.x - canvas.x) / scale - offset[0], (at.y - canvas.y) / scale - offset[1],
+            at.width / scale, at.height / scale);
+    };
+    const overlap = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+        && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
+    const within = (a, b) => a.left > b.left - 1 && a.top > b.top - 1 && a.right < b.right + 1 && a.bottom < b.bottom + 1;
+    const nodes = app.graph._nodes.map(node => [node.getTitle(), drawn(node)]);
+    const groups = app.graph._groups.map(group => [group.title, box(...group.pos, ...group.size)]);
+    const pairs = items => items.flatMap((a, index) => items.slice(index + 1).map(b => [a, b]));
+    return [
+        ...[...pairs(nodes), ...pairs(groups)].filter(([a, b]) => overlap(a[1], b[1])),
+        ...nodes.flatMap(a => groups.map(b => [a, b])).filter(([a, b]) => overlap(a[1], b[1]) && !within(a[1], b[1])),
+    ].map(([a, b]) => `${a[0]} / ${b[0]}`);
+}"""
 # The sizes of the loaded pictures of a node: those the canvas draws, and those of the page.
 PICTURES = """type => {
     const node = swd.node(type);

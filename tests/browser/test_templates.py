@@ -52,6 +52,7 @@ def test_every_template_opens_whole(page: ComfyPage, path: Path, object_info: di
     workflow = json.loads(path.read_text(encoding="utf-8"))
     assert page.notice() == ""
     assert page.faulty_nodes() == []
+    assert page.overlaps() == []
     assert connections(page.graph()) == connections(workflow)
     assert unknown_slots(page.graph(), object_info) == set()
 

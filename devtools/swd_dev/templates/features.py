@@ -29,10 +29,10 @@ def image_to_image() -> Graph:
     graph.group("Step 3 - Prompt", [positive[0]])
     image, _ = picture(graph)
     scaled = graph.add(
-        "ImageScale", (370, LOWER), (260, 130), [("IMAGE", "IMAGE")], [("image", "IMAGE", image)],
+        "ImageScale", (350, LOWER), (260, 130), [("IMAGE", "IMAGE")], [("image", "IMAGE", image)],
         ["lanczos", 1024, 1024, "center"],
     )  # fmt: skip
-    start = encode(graph, (scaled, 0), loaded.vae, 680)
+    start = encode(graph, (scaled, 0), loaded.vae, 640)
     graph.group("Step 4 - Load image", [image[0], scaled, start[0]])
     latent = sample(graph, loaded, stages, positive, start, denoise=0.8)
     hints = [
@@ -59,7 +59,7 @@ def inpaint() -> Graph:
     graph.group("Step 4 - Load image and mask", [image[0], start[0], masked])
     latent = sample(graph, loaded, stages, positive, (masked, 0))
     hints = [
-        "First paint a mask: right-click the picture, Open in MaskEditor, and paint what is to be made anew. Without a "
+        "First paint a mask: right-click the picture, Open in MaskEditor, and paint over what is to be replaced. Without a "
         "mask the picture does not change.",
         CFG,
     ]
@@ -76,7 +76,8 @@ def regional_prompts() -> Graph:
     members = [together[0]]
     sides = (("On the left", "A medieval castle on a hill", 0.0), ("On the right", "A field of sunflowers", 0.5))
     for number, (title, text, x) in enumerate(sides):
-        y = LOWER + 200 * (number + 1)
+        # Nodes 2.0 draws the area node 204 high with its title.
+        y = LOWER + 240 * (number + 1)
         words = prompt(graph, loaded, text, y, title)
         area = graph.add(
             "ConditioningSetAreaPercentage", (COLUMNS[3], y), (320, 160), [("CONDITIONING", "CONDITIONING")],

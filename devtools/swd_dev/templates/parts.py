@@ -118,9 +118,9 @@ def picture(graph: Graph) -> tuple[Slot, Slot]:
 
 
 def encode(graph: Graph, image: Slot, vae: Slot, x: int) -> Slot:
-    """The picture as a latent. Nodes 2.0 draws this node 225 wide, so the next one keeps its distance from that."""
+    """The picture as a latent. Nodes 2.0 draws no node narrower than 225."""
     node = graph.add(
-        "VAEEncode", (x, LOWER), (180, 50), [("LATENT", "LATENT")], [("pixels", "IMAGE", image), ("vae", "VAE", vae)]
+        "VAEEncode", (x, LOWER), (225, 50), [("LATENT", "LATENT")], [("pixels", "IMAGE", image), ("vae", "VAE", vae)]
     )
     return node, 0
 
