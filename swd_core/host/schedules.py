@@ -28,7 +28,7 @@ def schedule_from_preset(model: Any, option: str) -> Schedule:
         return of_lora
     schedule = preset_schedule(choose_preset(option, facts), facts, sigma_of)
     if option == AUTO:
-        announce(f"{schedule.name}: the default of {facts.family}, no SwD LoRA of SwD LoRA Loader is on the model")
+        announce(f"{schedule.name}: the default of {facts.family}; SwD LoRA Loader put no SwD LoRA on the model")
     else:
         announce(mismatch(model, schedule) or schedule.name)
     return schedule

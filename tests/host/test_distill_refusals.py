@@ -51,7 +51,7 @@ def test_a_name_is_one_folder_and_nothing_else(make_teacher, distill, name: str)
 
 def test_another_dataset_or_schedule_under_the_same_name_is_refused(swd, load, make_teacher, distill) -> None:
     make_teacher()
-    with pytest.raises(ValueError, match="other first_seed, prompts"):
+    with pytest.raises(ValueError, match="changed: first_seed, prompts"):
         make_teacher(first_seed=6, prompts="something else")
     with pytest.raises(ValueError, match="the list is empty"):
         make_teacher(prompts=" \n ")
@@ -66,7 +66,7 @@ def test_a_dataset_of_another_model_is_refused_and_one_that_does_not_say_is_used
     make_teacher(dataset_name="teacher")
     file = output / "swd/datasets/teacher/dataset.json"
     info = json.loads(file.read_text(encoding="utf-8"))
-    with pytest.raises(ValueError, match=r"Found: other model \(SD3.5 Large, now SD3.5 Medium\)\n"):
+    with pytest.raises(ValueError, match=r"Found: changed: model \(SD3.5 Large, now SD3.5 Medium\)\n"):
         make_teacher(dataset_name="teacher", model=load("sd35_medium"))
     assert json.loads(file.read_text(encoding="utf-8")) == info
     assert info.pop("family") == "SD3.5 Large"

@@ -135,7 +135,7 @@ def _claim(
             models = f"model ({found['family']}, now {family})" if "family" in changed else ""
             raise InputError(
                 f"dataset_name: {folder.root.name} holds another dataset.",
-                found=f"other {', '.join(models if key == 'family' else key for key in changed)}",
+                found=f"changed: {', '.join(models if key == 'family' else key for key in changed)}",
                 allowed="the same model and settings, and the same prompts with new ones only at the end",
                 remedy="choose another name, or set these back.",
             )
