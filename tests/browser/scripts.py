@@ -56,7 +56,8 @@ OVERLAPS = """() => {
     };
     const overlap = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
         && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
-    const within = (a, b) => a.left > b.left - 1 && a.top > b.top - 1 && a.right < b.right + 1 && a.bottom < b.bottom + 1;
+    const within = (a, b) => a.left > b.left - 1 && a.top > b.top - 1
+        && a.right < b.right + 1 && a.bottom < b.bottom + 1;
     const nodes = app.graph._nodes.map(node => [node.getTitle(), drawn(node)]);
     const groups = app.graph._groups.map(group => [group.title, box(...group.pos, ...group.size)]);
     const pairs = items => items.flatMap((a, index) => items.slice(index + 1).map(b => [a, b]));

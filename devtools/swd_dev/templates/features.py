@@ -59,8 +59,8 @@ def inpaint() -> Graph:
     graph.group("Step 4 - Load image and mask", [image[0], start[0], masked])
     latent = sample(graph, loaded, stages, positive, (masked, 0))
     hints = [
-        "First paint a mask: right-click the picture, Open in MaskEditor, and paint over what is to be replaced. Without a "
-        "mask the picture does not change.",
+        "First paint a mask: right-click the picture, Open in MaskEditor, and paint over what is to be replaced. "
+        "Without a mask the picture does not change.",
         CFG,
     ]
     finish(graph, MEDIUM_6, loaded, latent, hints)
