@@ -73,7 +73,7 @@ def _teacher_inputs() -> list[Any]:
         io.Vae.Input("vae", tooltip="The VAE of the model. Pictures shrink in pixels and are encoded at every scale."),
         ScheduleType.Input("schedule", tooltip="The schedule that the LoRA is trained for."),
         io.String.Input(
-            "prompts", multiline=True, default="", tooltip="One prompt a line. You may add lines at the end later."
+            "prompts", multiline=True, default="", tooltip="One prompt per line. You may add lines at the end later."
         ),
         io.String.Input("negative_prompt", multiline=True, default="", tooltip="Only used where cfg is not 1.0."),
         io.String.Input(
@@ -94,7 +94,7 @@ def _sampling_inputs() -> list[Any]:
             max=2**64 - 1,
             tooltip="Picture n has this seed + n. Another seed asks for another dataset name.",
         ),
-        io.Int.Input("steps", default=28, min=1, max=1000, tooltip="Steps of the teacher, many."),
+        io.Int.Input("steps", default=28, min=1, max=1000, tooltip="Steps of the teacher; use many."),
         io.Float.Input(
             "cfg",
             default=4.5,
@@ -117,7 +117,7 @@ def _sampling_inputs() -> list[Any]:
             min=0.0,
             max=100.0,
             step=0.1,
-            tooltip="Embedded guidance of FLUX, in the pictures and in training. Other models do not know it.",
+            tooltip="Embedded guidance of FLUX, in the pictures and in training. Other models ignore it.",
         ),
     ]
 
@@ -171,7 +171,7 @@ def _run_inputs() -> list[Any]:
             "existing_run",
             options=[_CONTINUE, _START_OVER],
             default=_CONTINUE,
-            tooltip="What becomes of a run of the same name. It goes on after a stop, or when steps is raised.",
+            tooltip="What to do with a run of the same name: continue resumes it, after a stop or with more steps.",
         ),
         io.Int.Input(
             "steps", default=_DEFAULTS.steps, min=1, max=1_000_000, tooltip="Updates of the LoRA. Upstream: about 3000."
@@ -181,7 +181,7 @@ def _run_inputs() -> list[Any]:
             default=_DEFAULTS.batch_size,
             min=1,
             max=4096,
-            tooltip="Pictures an update. Upstream: 64 for SD3.5 Medium and SDXL, 24 to 32 for larger models.",
+            tooltip="Pictures per update. Upstream: 64 for SD3.5 Medium and SDXL, 24 to 32 for larger models.",
         ),
         io.Int.Input(
             "rank", default=_DEFAULTS.rank, min=1, max=1024, tooltip="Rank of the LoRA. Upstream: 64, FLUX 128."
@@ -193,7 +193,7 @@ def _run_inputs() -> list[Any]:
             max=1.0,
             step=1e-7,
             round=False,
-            tooltip="Step size of AdamW. Upstream: 5e-6. A small batch or a small model wants more.",
+            tooltip="Step size of AdamW. Upstream: 5e-6. A small batch or a small model needs more.",
         ),
         io.Int.Input(
             "training_seed",
@@ -217,7 +217,11 @@ def _loss_inputs() -> list[Any]:
             "gan", default=True, tooltip="A small discriminator on block features, beside the second LoRA."
         ),
         io.Combo.Input(
-            "mmd_kernel", options=["linear", "rbf"], default="linear", advanced=True, tooltip="Upstream: linear."
+            "mmd_kernel",
+            options=["linear", "rbf"],
+            default="linear",
+            advanced=True,
+            tooltip="How the features are compared. Upstream: linear.",
         ),
         io.Float.Input(
             "teacher_cfg",
@@ -247,21 +251,21 @@ def _detail_inputs() -> list[Any]:
             min=0,
             max=4096,
             advanced=True,
-            tooltip="Pictures a forward pass: less memory, the same result. 0 for the whole batch.",
+            tooltip="Pictures per forward pass: less memory, the same result. 0 for the whole batch.",
         ),
         io.Combo.Input(
             "precision",
             options=["bf16", "fp32"],
             default="bf16",
             advanced=True,
-            tooltip="Of the forward passes. The LoRA itself is trained in 32 bits.",
+            tooltip="Precision of the forward passes. The LoRA itself is trained in 32 bits.",
         ),
         io.Combo.Input(
             "lora_dtype",
             options=["fp32", "bf16", "fp16"],
             default="bf16",
             advanced=True,
-            tooltip="Of the LoRA file.",
+            tooltip="Data type of the LoRA file.",
         ),
         io.Boolean.Input(
             "gradient_checkpointing",
@@ -280,10 +284,20 @@ def _detail_inputs() -> list[Any]:
             tooltip="Decay of an average of the weights, which is then what is written; 0 for none, as upstream.",
         ),
         io.Int.Input(
-            "save_every", default=250, min=0, max=100_000, advanced=True, tooltip="Steps from checkpoint to checkpoint."
+            "save_every",
+            default=250,
+            min=0,
+            max=100_000,
+            advanced=True,
+            tooltip="Steps between checkpoints; 0 saves only at the end or at a stop.",
         ),
         io.Int.Input(
-            "preview_every", default=50, min=0, max=100_000, advanced=True, tooltip="Steps from preview to preview."
+            "preview_every",
+            default=50,
+            min=0,
+            max=100_000,
+            advanced=True,
+            tooltip="Steps between previews; 0 for none.",
         ),
     ]
 

@@ -68,12 +68,12 @@ class SWDCustomSchedule(io.ComfyNode):
                 io.String.Input(
                     "scales",
                     default=SCALES_EXAMPLE,
-                    tooltip="One number a step, from small to large. Only the ratios to the last one matter.",
+                    tooltip="One number per step, from small to large. Only the ratios to the last one matter.",
                 ),
                 io.String.Input(
                     "timesteps",
                     default=TIMESTEPS_EXAMPLE,
-                    tooltip="One t in (0, 1] a step, falling: the model's timestep divided by 1000. 1 is pure noise.",
+                    tooltip="One t in (0, 1] per step, falling: the model's timestep divided by 1000. 1 is pure noise.",
                 ),
             ],
             outputs=_outputs(),

@@ -118,7 +118,7 @@ def read_sigmas(sigmas: Tensor, model_sampling: Any) -> list[float]:
         raise InputError(
             "sigmas: it is not a list of numbers.",
             found=f"a tensor {list(sigmas.shape)}",
-            allowed="one number a step and a last one",
+            allowed="one number per step and a last one",
             remedy="connect the sigmas output of the node that made the schedule.",
         )
     levels: list[float] = sigmas.tolist()

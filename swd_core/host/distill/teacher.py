@@ -70,7 +70,7 @@ def split_prompts(text: str) -> list[str]:
     prompts = [line.strip() for line in text.splitlines() if line.strip()]
     if not prompts:
         raise InputError(
-            "prompts: the list is empty.", found="no text", allowed="one prompt a line", remedy="write or connect some."
+            "prompts: the list is empty.", found="no text", allowed="one prompt per line", remedy="write one."
         )
     return prompts
 
