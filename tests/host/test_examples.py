@@ -180,7 +180,7 @@ def test_a_wrong_value_is_an_error_before_anything_runs(
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        (str(TEMPLATE), f"error: {TEMPLATE} is not a workflow in the API format; export one in ComfyUI with File > Export"),
+        (str(TEMPLATE), f"error: {TEMPLATE} is not a workflow in the API format; export one in"),
         ("nowhere.json", "error: [Errno 2] No such file or directory: 'nowhere.json'"),
     ],
     ids=["of the web page", "absent"],
