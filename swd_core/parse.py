@@ -20,7 +20,10 @@ def parse_numbers(text: str, name: str, example: str) -> tuple[float, ...]:
     words = [word for word in _SEPARATORS.split(text.strip()) if word]
     if not words:
         raise InputError(
-            f"{name}: the list is empty.", found=repr(text[:200]), allowed=example, remedy="list one number per step."
+            f"{name}: the list is empty.",
+            found=repr(text[:200]),
+            allowed=f"numbers separated by commas, such as {example}",
+            remedy="write one number per step.",
         )
     return tuple(_number(word, name, example) for word in words)
 

@@ -80,7 +80,7 @@ def check_lists(
     _check_timesteps(timesteps, timesteps_name)
     if len(scales) != len(timesteps):
         raise InputError(
-            f"{scales_name} and {timesteps_name}: {len(scales)} scales but {len(timesteps)} timesteps.",
+            f"{scales_name} and {timesteps_name}: their lengths differ, {len(scales)} and {len(timesteps)}.",
             found=f"scales {_show(scales)}; timesteps {_show(timesteps)}",
             allowed="one timestep for each scale (a closing 0 does not count)",
             remedy="make both lists equally long.",
@@ -100,35 +100,36 @@ def _schedule(
 
 
 def _check_scales(scales: Sequence[float], name: str) -> None:
-    problem = None
+    problem, remedy = None, "write sizes or factors, such as 1, 2, 4: only the ratios to the last number matter."
     if min(scales) <= 0:
         problem = f"{name}: {min(scales):g} is not above 0."
     elif max(scales) > _LARGEST_SCALE:
         problem = f"{name}: {max(scales):g} is above {_LARGEST_SCALE:.0f}."
     elif any(after < before for before, after in itertools.pairwise(scales)):
-        problem = f"{name}: they must not fall."
+        problem, remedy = f"{name}: they must not fall.", "sort the list from small to large. Decimals have a point."
     if problem:
         raise InputError(
             problem,
             found=_show(scales),
             allowed=f"positive numbers from small to large, the last for the full size, such as {SCALES_EXAMPLE}",
-            remedy="sort the list; only the ratios to the last number matter. Decimals have a point.",
+            remedy=remedy,
         )
 
 
 def _check_timesteps(timesteps: Sequence[float], name: str) -> None:
-    problem = None
+    problem, remedy = None, "divide timesteps such as 896 by 1000. Decimals have a point."
     outside = [t for t in timesteps if not 0 < t <= 1]
     if outside:
         problem = f"{name}: {outside[0]:g} is not above 0 and at most 1."
     elif any(after >= before for before, after in itertools.pairwise(timesteps)):
         problem = f"{name}: each must be below the one before."
+        remedy = "list them from noisy to clean, each only once. Decimals have a point."
     if problem:
         raise InputError(
             problem,
             found=_show(timesteps),
             allowed=f"t in (0, 1], falling, such as {TIMESTEPS_EXAMPLE}; a closing 0 is allowed",
-            remedy="write timesteps divided by 1000, from noisy to clean. Decimals have a point.",
+            remedy=remedy,
         )
 
 

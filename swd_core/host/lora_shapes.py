@@ -125,7 +125,7 @@ def _shape(source: Source, target: Target) -> list[int] | None:
 
 def _wrong_shape(source: Source, found: str) -> InputError:
     return InputError(
-        f"lora_name: {source.name} has another shape than this model.",
+        f"lora_name: {source.name} does not have the shapes of this model.",
         found=found,
         allowed=f"a LoRA for {source.family}",
         remedy="load the LoRA that was made for this model.",

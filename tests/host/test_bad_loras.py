@@ -25,7 +25,7 @@ A, B = f"{LAYER}.lora_A.weight", f"{LAYER}.lora_B.weight"
 DAMAGED = "lora_name: bad.safetensors is damaged."
 PICKLE = "lora_name: bad.safetensors is not a safetensors file."
 CONFIG = "lora_name: adapter_config.json beside bad.safetensors is not a PEFT configuration."
-SHAPE = "lora_name: bad.safetensors has another shape than this model."
+SHAPE = "lora_name: bad.safetensors does not have the shapes of this model."
 NUMBERS = "lora_name: bad.safetensors holds numbers that cannot be used."
 NOTHING = "lora_name: nothing in bad.safetensors fits this model."
 NOT_WHOLE = "lora_name: bad.safetensors is incomplete."
@@ -339,7 +339,7 @@ METADATA = {
     ),
     "lists of two lengths": (
         {"swd.scales": "1, 2", "swd.timesteps": "1"},
-        "swd.scales in the file and swd.timesteps in the file: 2 scales but 1 timesteps.",
+        "swd.scales in the file and swd.timesteps in the file: their lengths differ, 2 and 1.",
     ),
 }  # fmt: skip
 

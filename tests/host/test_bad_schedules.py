@@ -53,9 +53,9 @@ LISTS = [
     ("64, 128", "100%, 50%", "timesteps: '100%' is not a number."),
     ("64, 128", "None", "timesteps: 'None' is not a number."),
     ("x" * 5000, "1.0", f"scales: '{'x' * 40}' is not a number."),
-    ("64, 96, 128", "1.0, 0.5", "scales and timesteps: 3 scales but 2 timesteps."),
-    ("128", "1.0, 0.5", "scales and timesteps: 1 scales but 2 timesteps."),
-    (", ".join(["8"] * 64), "1.0", "scales and timesteps: 64 scales but 1 timesteps."),
+    ("64, 96, 128", "1.0, 0.5", "scales and timesteps: their lengths differ, 3 and 2."),
+    ("128", "1.0, 0.5", "scales and timesteps: their lengths differ, 1 and 2."),
+    (", ".join(["8"] * 64), "1.0", "scales and timesteps: their lengths differ, 64 and 1."),
 ]
 
 

@@ -254,13 +254,13 @@ def test_fewer_than_all_is_a_warning_that_names_the_first(
         (
             "sd35_medium",
             "swd_flux",
-            "has another shape than this model.",
+            "does not have the shapes of this model.",
             "looks made for FLUX; the model is SD3.5 Medium",
         ),
         (
             "flux",
             "swd-medium-6-steps",
-            "has another shape than this model.",
+            "does not have the shapes of this model.",
             "made for SD3.5 Medium; the model is FLUX.1-dev",
         ),
         ("sdxl", "swd_flux", "fits this model.", "looks made for FLUX; the model is SDXL"),
@@ -293,7 +293,7 @@ def test_halves_of_a_wrong_shape_are_an_error_and_nothing_is_half_applied(
     state["base_model.model.proj_out.lora_B.weight"] = torch.ones(shape_b)
     save_file(state, lora_folder / "shapes.safetensors")
     with pytest.raises(
-        ValueError, match=r"^lora_name: shapes.safetensors has another shape than this model\."
+        ValueError, match=r"^lora_name: shapes.safetensors does not have the shapes of this model\."
     ) as error:
         apply(swd, load("flux"), "shapes.safetensors")
     assert said in str(error.value)

@@ -65,8 +65,8 @@ def test_a_closing_zero_means_nothing_more() -> None:
         ([64, 128], [1.5, 1.0], "timesteps: 1.5 is not above 0 and at most 1."),
         ([64, 128], [1.0, 0.0, 0.0], "timesteps: 0 is not above 0 and at most 1."),
         ([64], [0.0], "timesteps: 0 is not above 0 and at most 1."),
-        ([64, 128], [1.0], "scales and timesteps: 2 scales but 1 timesteps."),
-        ([64], [1.0, 0.5], "scales and timesteps: 1 scales but 2 timesteps."),
+        ([64, 128], [1.0], "scales and timesteps: their lengths differ, 2 and 1."),
+        ([64], [1.0, 0.5], "scales and timesteps: their lengths differ, 1 and 2."),
     ],
 )
 def test_wrong_schedules_say_what_is_wrong(scales: list[float], timesteps: list[float], first_line: str) -> None:
