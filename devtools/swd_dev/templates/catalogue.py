@@ -53,7 +53,7 @@ def text_to_image(base: Base) -> Graph:
     hints = [
         CFG,
         "Any size and aspect ratio works; the LoRA was trained at 1024 x 1024.",
-        "SwD Schedule Plot shows what the steps do at the size that it is given; it takes no part in the picture.",
+        "SwD Schedule Plot draws the steps for the size that you type into it; it does not change the picture.",
     ]
     finish(graph, base, loaded, latent, hints)
     return graph

@@ -38,7 +38,7 @@ def image_to_image() -> Graph:
     hints = [
         CFG,
         "denoise chooses the first step: 0.8 starts at timestep 0.7904, 0.9 at 0.8959. The last step always runs, with "
-        "noise of 0.6: a smaller denoise changes the picture no less.",
+        "noise of 0.6, so a denoise below that does not change the picture less.",
     ]
     finish(graph, MEDIUM_6, loaded, latent, hints)
     return graph

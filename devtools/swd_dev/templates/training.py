@@ -20,12 +20,12 @@ PROMPTS = (
 )
 LORA = "my-swd-lora"
 HINTS = (
-    "Queue it once: it draws eight pictures with the full model, trains a small LoRA on them for 40 steps, and "
-    "draws a picture with it. That shows that all works; it is far too little for a good LoRA.",
+    "Run it once: it draws eight pictures with the full model, trains a small LoRA on them for 40 steps, and draws a "
+    "picture with it. This shows that everything works; it is far too little for a good LoRA.",
     "For a good one: thousands of prompts, rank 64, batch_size 32 to 64, 3000 steps, learning_rate 0.000005.",
-    "You may stop at any time. Queue it again and it goes on where it stopped.",
-    "The LoRA lies in output/loras. Its header holds the schedule, so the preset auto finds it.",
-    "Training needs more memory than sampling; less of it with micro_batch 1 and gradient_checkpointing on.",
+    "You may stop at any time. Run it again and it goes on where it stopped.",
+    "The LoRA is in output/loras. Its header holds the schedule, so the preset auto finds it.",
+    "Training needs more memory than sampling. It needs least with micro_batch 1 and gradient_checkpointing on.",
 )
 
 
@@ -140,7 +140,7 @@ def compare_schedules() -> Graph:
         "Both pictures have the same seed. Compare them, and their seconds: at its end each sampler writes the line "
         "`SwD: ... s in total` into the log. The Console at the lower left shows it.",
         "The sampler that runs first also gets the model ready, so it takes longer than it should. For a fair time "
-        "give both another seed and queue again.",
+        "give both another seed and run again.",
         "Change the lists in SwD Custom Schedule: one scale and one timestep for each step.",
     )
     for row, stages in enumerate((growing, (full, 0))):
