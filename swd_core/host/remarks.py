@@ -33,7 +33,8 @@ def _find(
 ) -> Iterator[str]:
     odd = mismatch(model, schedule)
     if odd:
-        yield f"schedule: it is {odd}."
+        # The node shows the beginning of a long line alone.
+        yield f"schedule: not that of the LoRA. It is {odd}."
     if schedule.name != CUSTOM and _has_published_lora(schedule) and not _may_have_lora(model):
         yield (
             "model: there is no LoRA on it. Without an SwD LoRA the picture comes out soft or wrong: connect SwD LoRA "

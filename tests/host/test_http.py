@@ -129,7 +129,7 @@ def test_what_a_run_has_to_remark_stands_in_the_node_of_the_sampler(client: Comf
     assert result.status == "success", result.error
     seconds, remark = result.texts[-1].split("\n")
     assert re.fullmatch(r"4 steps, \d+\.\d\d s", seconds)
-    assert remark.startswith("schedule: it is SD3.5 Medium, 4 steps, but swd-medium-6-steps")
+    assert remark.startswith("schedule: not that of the LoRA. It is SD3.5 Medium, 4 steps, but swd-medium-6-steps")
 
 
 def test_a_wrong_schedule_reaches_the_user_as_one_sentence(client: ComfyClient, object_info) -> None:

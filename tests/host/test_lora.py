@@ -360,8 +360,8 @@ def test_a_preset_that_is_not_the_loras_is_named_when_it_runs(swd, load, lora_fo
         return [record.message for record in caplog.records if record.levelno == logging.WARNING]
 
     expected = (
-        "SwD: schedule: it is SD3.5 Medium, 6 steps, but swd-medium-4-steps/adapter_model.safetensors was made for "
-        "SD3.5 Medium, 4 steps."
+        "SwD: schedule: not that of the LoRA. It is SD3.5 Medium, 6 steps, but "
+        "swd-medium-4-steps/adapter_model.safetensors was made for SD3.5 Medium, 4 steps."
     )
     assert warnings(schedule_of(swd, patched, "SD3.5 Medium, 6 steps")[0]) == [expected]
     assert warnings(schedule_of(swd, load("sd35_medium"), "auto")[0]) == [expected]
