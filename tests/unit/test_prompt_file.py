@@ -85,7 +85,7 @@ def test_a_wrong_change_is_told(prompt: Prompt, change: str, words: str) -> None
 def test_what_is_no_prompt_is_told(tmp_path: Path, content: str) -> None:
     file = tmp_path / "a.json"
     file.write_text(content)
-    with pytest.raises(ClientError, match="no workflow in the API format"):
+    with pytest.raises(ClientError, match="not a workflow in the API format"):
         load(file)
 
 
