@@ -178,7 +178,7 @@ def test_the_loop_predicts_then_upscales_then_noises() -> None:
     assert torch.equal(result, torch.full((1, 1, 4, 6), 12.0))
 
 
-def test_the_core_needs_no_comfyui(pack: Path) -> None:
+def test_the_core_needs_no_comfyui(pack: Path, tmp_path: Path) -> None:
     """All of swd_core outside host imports in a process that cannot see ComfyUI."""
     modules = [
         f"swd_core.{path.relative_to(pack / 'swd_core').with_suffix('').as_posix().replace('/', '.')}"
@@ -192,4 +192,5 @@ def test_the_core_needs_no_comfyui(pack: Path) -> None:
         "bad = {name.split('.')[0] for name in sys.modules} & {'comfy', 'comfy_api', 'folder_paths', 'server'}; "
         "sys.exit(repr(bad) if bad else 0)"
     )
-    subprocess.run([sys.executable, "-P", "-c", code], check=True, env={})
+    # Not in the current folder, which Python puts on its path.
+    subprocess.run([sys.executable, "-c", code], check=True, env={}, cwd=tmp_path)

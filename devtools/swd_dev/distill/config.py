@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +63,10 @@ def _parse(path: Path) -> dict[str, Any]:
         if path.suffix == ".json":
             values: dict[str, Any] = json.loads(text)
         else:
-            import tomllib
+            if sys.version_info >= (3, 11):
+                import tomllib
+            else:
+                import tomli as tomllib
 
             values = tomllib.loads(text)
     except ImportError as error:
