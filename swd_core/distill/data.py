@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
-from .denoiser import Condition, stack_conditions
+from .denoiser import Condition, on_device, stack_conditions
 from .draws import epoch_order
 from .pairs import StageLatents
 
@@ -45,7 +44,7 @@ class Batches:
     def __init__(self, data: TrainingData, seed: int) -> None:
         self._data = data
         self._seed = seed
-        self._order: tuple[int, Tensor] | None = None
+        self._order: tuple[int, list[int]] | None = None
 
     def load(self, items: Iterable[int], stage: int, limit: int, device: torch.device) -> Iterator[Batch]:
         """Pictures of the list as batches of at most `limit` (0: no limit), none of which mixes two shapes."""
@@ -63,13 +62,13 @@ class Batches:
         epoch, place = divmod(item, len(self._data))
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, epoch_order(self._seed, epoch, len(self._data)))
-        return int(self._order[1][place])
+        return self._order[1][place]
 
 
 def _stack(group: Sequence[tuple[int, StageLatents, Condition]], device: torch.device) -> Batch:
-    targets = torch.stack([latents.target for _, latents, _ in group]).to(device, torch.float32)
+    targets = on_device(torch.stack([latents.target for _, latents, _ in group]).float(), device)
     previous = [latents.previous for _, latents, _ in group if latents.previous is not None]
-    stacked = torch.stack(previous).to(device, torch.float32) if previous else None
+    stacked = on_device(torch.stack(previous).float(), device) if previous else None
     condition = stack_conditions([condition for _, _, condition in group])
-    moved = {name: value.to(device) for name, value in condition.items()}
+    moved = {name: on_device(value, device) for name, value in condition.items()}
     return Batch(tuple(item for item, _, _ in group), StageLatents(targets, stacked), moved)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,29 +13,38 @@ from torch import Tensor
 Condition = Mapping[str, Tensor]
 """What the model is told of each picture: tensors [B, ...] by name. Only the callable that takes them reads them."""
 
+Timesteps = Sequence[float]
+"""A timestep t in (0, 1] for each picture. Plain numbers: to read them from a tensor would wait for the device."""
+
 Prediction = Callable[[Tensor, Tensor, Condition], Tensor]
 """(noisy latent [B, C, H, W], t [B] in (0, 1], condition) -> velocity or noise [B, C, H, W]."""
 
 
 class Denoiser(Protocol):
-    """A model on its own noise scale. Timesteps t [B] are in (0, 1]."""
+    """A model on its own noise scale."""
 
-    def start(self, noise: Tensor, timesteps: Tensor) -> Tensor:
+    def start(self, noise: Tensor, timesteps: Timesteps) -> Tensor:
         """The noisy latent of a run that starts from nothing but noise."""
         ...
 
-    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Timesteps) -> Tensor:
         """The noisy latent of a clean one."""
         ...
 
-    def clean(self, noisy: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+    def clean(self, noisy: Tensor, timesteps: Timesteps, condition: Condition) -> Tensor:
         """The model's estimate x0 of the clean latent, in float32."""
         ...
 
 
-def per_picture(values: Tensor, like: Tensor) -> Tensor:
-    """Numbers [B] in the shape that multiplies `like` [B, ...]."""
-    return values.to(like.device, torch.float32).reshape(-1, *[1] * (like.ndim - 1))
+def on_device(values: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device, without waiting for the device where that is safe."""
+    # CUDA has read the memory when it returns. Apple GPUs may read it when it holds something else already.
+    return values.to(device, non_blocking=device.type == "cuda")
+
+
+def per_picture(values: Sequence[float], like: Tensor) -> Tensor:
+    """Numbers [B] as float32 in the shape that multiplies `like` [B, ...], on its device."""
+    return on_device(torch.tensor(values, dtype=torch.float32), like.device).reshape(-1, *[1] * (like.ndim - 1))
 
 
 @dataclass(frozen=True)
@@ -44,38 +53,39 @@ class FlowDenoiser:
 
     velocity: Prediction
 
-    def start(self, noise: Tensor, timesteps: Tensor) -> Tensor:
+    def start(self, noise: Tensor, timesteps: Timesteps) -> Tensor:
         return noise
 
-    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Timesteps) -> Tensor:
         t = per_picture(timesteps, clean)
         return (1 - t) * clean + t * noise
 
-    def clean(self, noisy: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+    def clean(self, noisy: Tensor, timesteps: Timesteps, condition: Condition) -> Tensor:
         t = per_picture(timesteps, noisy)
-        return noisy.float() - t * self.velocity(noisy, timesteps, condition).float()
+        return noisy.float() - t * self.velocity(noisy, t.flatten(), condition).float()
 
 
 @dataclass(frozen=True)
 class NoiseDenoiser:
     """A DDPM: x = sqrt(abar) x0 + sqrt(1 - abar) n, and the model predicts n.
 
-    `alpha_bar` maps timesteps [B] in (0, 1] to abar [B].
+    `alpha_bar` maps each timestep in (0, 1] to its abar.
     """
 
     noise: Prediction
     alpha_bar: Callable[[Tensor], Tensor]
 
-    def start(self, noise: Tensor, timesteps: Tensor) -> Tensor:
+    def start(self, noise: Tensor, timesteps: Timesteps) -> Tensor:
         return noise
 
-    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        abar = per_picture(self.alpha_bar(timesteps), clean)
+    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Timesteps) -> Tensor:
+        abar = self.alpha_bar(per_picture(timesteps, clean))
         return abar.sqrt() * clean + (1 - abar).sqrt() * noise
 
-    def clean(self, noisy: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
-        abar = per_picture(self.alpha_bar(timesteps), noisy)
-        predicted = self.noise(noisy, timesteps, condition).float()
+    def clean(self, noisy: Tensor, timesteps: Timesteps, condition: Condition) -> Tensor:
+        t = per_picture(timesteps, noisy)
+        abar = self.alpha_bar(t)
+        predicted = self.noise(noisy, t.flatten(), condition).float()
         return (noisy.float() - (1 - abar).sqrt() * predicted) / abar.sqrt()
 
 

@@ -53,15 +53,15 @@ class Draws:
         """Standard normal noise [B, *shape] in float32 on the CPU."""
         return torch.stack([torch.randn(tuple(shape), generator=g) for g in self._generators(purpose, 0)])
 
-    def levels(self, purpose: Purpose, values: Tensor) -> Tensor:
-        """One of `values` [N] for every picture, evenly: [B]."""
-        index = [torch.randint(len(values), (1,), generator=g) for g in self._generators(purpose, 1)]
-        return values[torch.cat(index)]
+    def levels(self, purpose: Purpose, values: Sequence[float]) -> list[float]:
+        """One of `values` for every picture, evenly."""
+        return [values[int(torch.randint(len(values), (1,), generator=g))] for g in self._generators(purpose, 1)]
 
     def _generators(self, purpose: Purpose, stream: int) -> list[torch.Generator]:
         return [make_generator(self._seed, purpose, 2 * item + stream) for item in self._items]
 
 
-def epoch_order(seed: int, epoch: int, size: int) -> Tensor:
+def epoch_order(seed: int, epoch: int, size: int) -> list[int]:
     """The order in which epoch number `epoch` goes through `size` pictures."""
-    return torch.randperm(size, generator=make_generator(seed, Purpose.ORDER, epoch))
+    order: list[int] = torch.randperm(size, generator=make_generator(seed, Purpose.ORDER, epoch)).tolist()
+    return order

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from ..errors import InputError
 
 Range = tuple[int, int]
@@ -31,8 +28,8 @@ class TimestepGrid:
         """The timestep of each stage."""
         return tuple(self.timesteps[index] for index in self.boundaries[:-1])
 
-    def values(self, span: Range | None = None) -> Tensor:
-        """The timesteps of a range of indices, all of them without one, as float32 [N].
+    def values(self, span: Range | None = None) -> tuple[float, ...]:
+        """The timesteps of a range of indices, all of them without one.
 
         Raises:
             InputError: a range that holds nothing or goes past the grid.
@@ -45,7 +42,7 @@ class TimestepGrid:
                 allowed=f"first < end, within 0 to {len(self.timesteps)} ({self.name})",
                 remedy="leave the range empty for upstream's own.",
             )
-        return torch.tensor(self.timesteps[first:end], dtype=torch.float32)
+        return self.timesteps[first:end]
 
 
 def shifted(values: Sequence[float], shift: float) -> list[float]:

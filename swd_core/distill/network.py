@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .checkpointing import checkpointed
-from .denoiser import Condition, Denoiser
+from .denoiser import Condition, Denoiser, Timesteps
 from .features import FeatureTap
 from .lora import Adapters
 
@@ -41,21 +41,21 @@ class Network:
             yield
 
     def clean(
-        self, role: str | None, noisy: Tensor, timesteps: Tensor, condition: Condition, frozen: bool = False
+        self, role: str | None, noisy: Tensor, timesteps: Timesteps, condition: Condition, frozen: bool = False
     ) -> Tensor:
         """The clean estimate of a role, in float32."""
         with self.adapters.use(role, frozen), self._autocast():
             return self.denoiser.clean(noisy, timesteps, condition)
 
     def features(
-        self, role: str | None, noisy: Tensor, timesteps: Tensor, condition: Condition, frozen: bool = False
+        self, role: str | None, noisy: Tensor, timesteps: Timesteps, condition: Condition, frozen: bool = False
     ) -> Tensor:
         """The block features [B, tokens, channels] of a role."""
         with self.adapters.use(role, frozen), self._autocast():
             return self.tap.features(lambda: self.denoiser.clean(noisy, timesteps, condition))
 
     def clean_and_features(
-        self, role: str | None, noisy: Tensor, timesteps: Tensor, condition: Condition
+        self, role: str | None, noisy: Tensor, timesteps: Timesteps, condition: Condition
     ) -> tuple[Tensor, Tensor]:
         """Both from one forward pass."""
         with self.adapters.use(role), self._autocast():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .denoiser import Condition, guided
+from .denoiser import Condition, Timesteps, guided, on_device
 from .dmd import dmd_loss, fake_score_loss
 from .draws import Draws, Purpose
 from .gan import Discriminator, discriminator_loss, generator_loss
@@ -85,25 +85,27 @@ class Objective:
         weights = {"discriminator": settings.discriminator_weight, "fake score": 1.0}
         return {**losses, TOTAL: _weighted(losses, weights)}
 
-    def _draw(self, draws: Draws, purpose: Purpose, like: Tensor) -> tuple[Tensor, Tensor]:
-        timesteps = draws.levels(purpose, self._levels[purpose])
-        return timesteps.to(like.device), draws.noise(purpose, like.shape[1:]).to(like.device)
+    def _draw(self, draws: Draws, purpose: Purpose, like: Tensor) -> tuple[Timesteps, Tensor]:
+        noise = on_device(draws.noise(purpose, like.shape[1:]), like.device)
+        return draws.levels(purpose, self._levels[purpose]), noise
 
-    def _dmd(self, sample: Tensor, noisy: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+    def _dmd(self, sample: Tensor, noisy: Tensor, timesteps: Timesteps, condition: Condition) -> Tensor:
         settings = self._settings
         with torch.no_grad():
             real = self._guided(TEACHER, noisy, timesteps, condition, settings.teacher_cfg)
             fake = self._guided(FAKE, noisy, timesteps, condition, settings.fake_cfg)
         return dmd_loss(sample, real, fake)
 
-    def _guided(self, role: str | None, noisy: Tensor, timesteps: Tensor, condition: Condition, scale: float) -> Tensor:
+    def _guided(
+        self, role: str | None, noisy: Tensor, timesteps: Timesteps, condition: Condition, scale: float
+    ) -> Tensor:
         clean = self._network.clean(role, noisy, timesteps, condition)
         if scale <= 1 or self._unconditional is None:
             return clean
         empty = _repeated(self._unconditional, len(noisy))
         return guided(clean, self._network.clean(role, noisy, timesteps, empty), scale)
 
-    def _gan(self, noisy: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+    def _gan(self, noisy: Tensor, timesteps: Timesteps, condition: Condition) -> Tensor:
         assert self._head is not None
         features = self._network.features(FAKE, noisy, timesteps, condition, frozen=True)
         self._head.requires_grad_(False)

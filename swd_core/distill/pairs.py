@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..resize import resize
-from .denoiser import Condition, Denoiser
+from .denoiser import Condition, Denoiser, Timesteps
 
 Size = tuple[int, int]
 Encode = Callable[[Tensor], Tensor]
@@ -29,10 +29,10 @@ class StageLatents:
 
 @dataclass(frozen=True)
 class Pair:
-    """`noisy` [B, C, h, w]: input of the student, at timesteps [B]. `target` [B, C, h, w]: the real clean latent."""
+    """`noisy` [B, C, h, w]: input of the student, at `timesteps`. `target` [B, C, h, w]: the real clean latent."""
 
     noisy: Tensor
-    timesteps: Tensor
+    timesteps: Timesteps
     target: Tensor
     condition: Condition
 
@@ -55,11 +55,13 @@ def _shrink(pixels: Tensor, size: Size, pixels_per_latent: int) -> Tensor:
     return resize(pixels, (size[0] * pixels_per_latent, size[1] * pixels_per_latent), "area")
 
 
-def make_pair(stage: StageLatents, noise: Tensor, timesteps: Tensor, condition: Condition, denoiser: Denoiser) -> Pair:
+def make_pair(
+    stage: StageLatents, noise: Tensor, timesteps: Timesteps, condition: Condition, denoiser: Denoiser
+) -> Pair:
     """What the sampler would hand the model at this stage, had it got the pictures right so far.
 
     The latent of the stage before grows in latent space, bicubically, and then gets its noise: the order of the method.
-    `noise`: [B, C, h, w], `timesteps`: [B].
+    `noise`: [B, C, h, w].
     """
     if stage.previous is None:
         noisy = denoiser.start(noise, timesteps)

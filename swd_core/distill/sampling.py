@@ -37,7 +37,7 @@ def sample_network(
     ]
 
     def predict(stage: Stage, clean: Tensor | None, noise: Tensor) -> Tensor:
-        t = torch.full((count,), stage.sigma, device=network.device)
+        t = [stage.sigma] * count
         denoiser = network.denoiser
         noisy = denoiser.start(noise, t) if clean is None else denoiser.add_noise(clean, noise, t)
         return network.clean(role, noisy, t, condition)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .data import Batch, Batches, TrainingData
-from .denoiser import Condition
+from .denoiser import Condition, on_device
 from .draws import Draws, Purpose, make_generator
 from .gan import Discriminator
 from .grid import TimestepGrid
@@ -90,7 +90,7 @@ class Trainer:
     def train_step(self) -> dict[str, float]:
         """One update of the student, after those of its adversary; returns the losses by name."""
         stage = self.step % len(self._timesteps)
-        losses: dict[str, float] = {}
+        losses: dict[str, Tensor] = {}
         rounds = self.settings.fake_steps if self._adversary else 0
         for number in range(rounds):
             assert self._adversary is not None
@@ -102,13 +102,15 @@ class Trainer:
         losses["gradient norm"] = self._student.update(self.step)
         if self._average:
             self._average.update()
+        # To read a number waits for the device, so all are read at once and when all is done.
+        numbers = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
         self.step += 1
-        self.history.append(losses)
-        return losses
+        self.history.append(numbers)
+        return numbers
 
     def _accumulate(
         self, objective: Callable[[Pair, Draws], Mapping[str, Tensor]], stage: int, number: int
-    ) -> dict[str, float]:
+    ) -> dict[str, Tensor]:
         """Gradients and mean losses of batch `number` of the endless list; this process takes its share of it."""
         share = self.settings.batch_size // self._workers.count
         first = number * self.settings.batch_size + self._workers.rank * share
@@ -120,12 +122,12 @@ class Trainer:
             for name, loss in losses.items():
                 sums[name] = sums.get(name, torch.zeros((), device=self._device)) + part * loss.detach()
         means = self._workers.mean(torch.stack(list(sums.values())))
-        return dict(zip(sums, means.tolist(), strict=True))
+        return dict(zip(sums, means, strict=True))
 
     def _pair(self, batch: Batch, stage: int) -> tuple[Pair, Draws]:
         draws = Draws(self.settings.seed, batch.items)
-        noise = draws.noise(Purpose.INPUT, batch.stage.target.shape[1:]).to(self._device)
-        timesteps = torch.full((len(batch.items),), self._timesteps[stage], device=self._device)
+        noise = on_device(draws.noise(Purpose.INPUT, batch.stage.target.shape[1:]), self._device)
+        timesteps = [self._timesteps[stage]] * len(batch.items)
         return make_pair(batch.stage, noise, timesteps, batch.condition, self._network.denoiser), draws
 
     @property

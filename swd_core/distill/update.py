@@ -30,7 +30,7 @@ class Learner:
             weight_decay=settings.weight_decay,
         )
 
-    def update(self, step: int) -> float:
+    def update(self, step: int) -> Tensor:
         """Apply the gradients at hand and forget them; returns their norm before clipping."""
         for parameter in self.parameters:
             if parameter.grad is None:
@@ -42,7 +42,7 @@ class Learner:
             group["lr"] = self._learning_rate * learning_rate_factor(step, self._settings)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return float(norm)
+        return norm
 
     def _share_gradients(self) -> None:
         # All in one message: a LoRA has hundreds of small tensors.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack, nullcontext
+from pathlib import Path
 from typing import Any
 
 import comfy.model_management
@@ -25,6 +26,7 @@ from swd_pack.swd_core.host.distill.architecture import read_architecture
 from swd_pack.swd_core.host.distill.gradients import float32_mode, training_mode
 from swd_pack.swd_core.host.distill.network import build_network
 from torch import Tensor
+from waits import Waits
 
 FAMILIES = tuple(SIDES)
 RANK = 4
@@ -85,14 +87,14 @@ def test_output_and_gradients_are_those_of_peft_on_the_diffusers_model(load, fam
     side, t = SIDES[family][-1], 0.6
     generator = torch.Generator().manual_seed(5)
     clean, noise, mask = (torch.randn(2, CHANNELS[family], side, side, generator=generator) for _ in range(3))
-    timesteps = torch.full((2,), t)
+    timesteps = [t, t]
     one = condition_of(family, 0)
     with training_mode(model.model.diffusion_model), network.installed():
         noisy = network.denoiser.add_noise(clean, noise, timesteps)
         ours = network.clean(STUDENT, noisy, timesteps, {name: torch.stack([v, v]) for name, v in one.items()})
         (ours * mask).sum().backward()
     # ComfyUI's latents of SDXL are those of DDPM times sqrt(1 + sigma^2).
-    scale = math.sqrt(1 + float(network.denoiser.sigmas(timesteps)[0]) ** 2) if family == "sdxl" else 1.0
+    scale = math.sqrt(1 + float(network.denoiser.sigmas(timesteps, clean)[0]) ** 2) if family == "sdxl" else 1.0
     theirs = predict(family, twin, t, noisy / scale, (96, 96), make_text(family, 0))
     (theirs * mask).sum().backward()
     assert relative_error(ours.detach(), theirs.detach()) < 2e-5
@@ -113,7 +115,7 @@ def test_the_loss_falls_only_the_lora_learns_and_the_teacher_stays_the_same(load
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     probe = torch.randn(1, CHANNELS[family], 8, 8, generator=torch.Generator().manual_seed(1))
     condition = {name: value[None] for name, value in condition_of(family, 0).items()}
-    timesteps = torch.tensor([0.6])
+    timesteps = [0.6]
 
     def teacher_output() -> Tensor:
         with torch.no_grad():
@@ -140,6 +142,21 @@ def test_the_loss_falls_only_the_lora_learns_and_the_teacher_stays_the_same(load
     assert torch.equal(teacher_output(), expected)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in teacher.modules())
     assert not any("forward" in vars(module) for module in teacher.modules())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_step_waits_for_the_device_once(load, pack: Path, monkeypatch: pytest.MonkeyPatch, family: str) -> None:
+    model, network = ready(load, family)
+    trainer = trainer_of(network, family, micro_batch=1)
+    # The noise level of a timestep is looked up once a run.
+    network.denoiser.sigmas([*grid_of(family).timesteps, *TIMESTEPS.get(family, FLOW_TIMESTEPS)], torch.ones(1))
+    # Whatever the device, the optimiser counts its steps on the CPU, and random numbers are drawn there.
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda optimizer: None)
+    with training_mode(model.model.diffusion_model), network.installed(), Waits() as waits:
+        trainer.train_step()
+    own, draws = pack / "swd_core", pack / "swd_core" / "distill" / "draws.py"
+    asked = [name for _, file, name in waits.reads if Path(file).is_relative_to(own) and Path(file) != draws]
+    assert asked == ["train_step"]
 
 
 def test_all_three_losses_train_both_networks(load) -> None:

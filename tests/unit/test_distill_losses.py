@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -37,9 +38,8 @@ def test_the_grids_are_those_of_the_schedulers_upstream_uses() -> None:
     assert [round(t, 4) for t in DDPM_GRID.stage_timesteps()] == [1.0, 0.8, 0.6, 0.4]
     assert SD3_GRID.boundaries == (0, 7, 14, 18, 28)
     # Paper: MMD noise at t from 0 to about 600, up to 400 for SDXL.
-    assert 0.6 < SD3_GRID.values(SD3_GRID.mmd).max() < 0.61 and DDPM_GRID.values(DDPM_GRID.mmd).max() == pytest.approx(
-        0.4
-    )
+    assert 0.6 < max(SD3_GRID.values(SD3_GRID.mmd)) < 0.61
+    assert max(DDPM_GRID.values(DDPM_GRID.mmd)) == pytest.approx(0.4)
     with pytest.raises(InputError, match="does not lie on the grid"):
         SD3_GRID.values((20, 29))
 
@@ -131,7 +131,7 @@ def test_pairs_are_those_of_a_loop_by_hand(seed: int, timesteps: tuple[float, ..
     stages = encode_stages(pixels, sizes, encode, 2)
     for index, (height, width) in enumerate(sizes):
         noise, t = randn(2, 4, height, width, seed=seed + 1), timesteps[index]
-        pair = make_pair(stages[index], noise, torch.full((2,), t), {}, model.denoiser)
+        pair = make_pair(stages[index], noise, [t, t], {}, model.denoiser)
         picture = F.interpolate(pixels, size=(2 * height, 2 * width), mode="area")
         assert torch.equal(pair.target, encode(picture))
         if index == 0:
@@ -149,7 +149,7 @@ def test_pairs_are_those_of_a_loop_by_hand(seed: int, timesteps: tuple[float, ..
 
 
 def test_clean_estimates_undo_the_noise_of_a_perfect_model() -> None:
-    clean, noise, timesteps = randn(3, 4, 2, 2), randn(3, 4, 2, 2, seed=1), torch.tensor([0.9, 0.5, 0.1])
+    clean, noise, timesteps = randn(3, 4, 2, 2), randn(3, 4, 2, 2, seed=1), [0.9, 0.5, 0.1]
     flow = FlowDenoiser(lambda noisy, t, condition: noise - clean)
     ddpm = NoiseDenoiser(lambda noisy, t, condition: noise, alpha_bar)
     for denoiser in (flow, ddpm):
@@ -168,10 +168,10 @@ def test_every_random_number_has_a_seed_of_its_own() -> None:
     table = torch.corrcoef(torch.stack(streams)) - torch.eye(len(streams))
     assert table.abs().max() < 0.08
     assert torch.equal(numbers(0, Purpose.INPUT, 1), Draws(0, [5, 1]).noise(Purpose.INPUT, (4096,))[1])
-    orders = [tuple(epoch_order(3, epoch, 20).tolist()) for epoch in range(3)]
+    orders = [tuple(epoch_order(3, epoch, 20)) for epoch in range(3)]
     assert len(set(orders)) == 3 and all(sorted(order) == list(range(20)) for order in orders)
-    values = torch.tensor([0.1, 0.2, 0.3])
-    assert set(Draws(0, range(50)).levels(Purpose.DMD, values).tolist()) == set(values.tolist())
+    values = [0.1, 0.2, 0.3]
+    assert set(Draws(0, range(50)).levels(Purpose.DMD, values)) == set(values)
     assert make_generator(2**64 + 5, Purpose.INPUT).initial_seed() != make_generator(4, Purpose.INPUT).initial_seed()
 
 
@@ -189,13 +189,13 @@ def test_the_student_loss_is_the_sum_of_its_parts_written_out(kind: str) -> None
     stage, condition = data.picture(0, 1)
     batch = StageLatents(stage.target[None].contiguous(), stage.previous[None].contiguous())
     condition = {"text": condition["text"][None]}
-    draws, t = Draws(5, [0]), torch.full((1,), TIMESTEPS[1])
+    draws, t = Draws(5, [0]), [TIMESTEPS[1]]
     pair = make_pair(batch, draws.noise(Purpose.INPUT, batch.target.shape[1:]), t, condition, network.denoiser)
     d, empty = network.denoiser, {"text": torch.zeros(1, 6)}
     with network.installed(), torch.no_grad():
         losses = objective.student(pair, draws)
 
-        def run(role: str | None, x: Tensor, t: Tensor, c: dict[str, Tensor]) -> Tensor:
+        def run(role: str | None, x: Tensor, t: Sequence[float], c: dict[str, Tensor]) -> Tensor:
             with network.adapters.use(role):
                 return d.clean(x, t, c)
 
@@ -220,7 +220,7 @@ def test_the_fake_loss_is_the_sum_of_its_parts_and_teaches_no_student() -> None:
     head = Discriminator(16, 4, torch.Generator().manual_seed(1))
     objective = Objective(network, SD3_GRID, settings_of(discriminator_weight=0.3), head, None)
     stage, condition = Pictures().picture(0, 0)
-    draws, t = Draws(5, [0]), torch.ones(1)
+    draws, t = Draws(5, [0]), [1.0]
     one = {"text": condition["text"][None]}
     batch = StageLatents(stage.target[None].contiguous(), None)
     pair = make_pair(batch, draws.noise(Purpose.INPUT, batch.target.shape[1:]), t, one, network.denoiser)

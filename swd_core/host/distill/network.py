@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ctypes import c_float
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...distill.denoiser import Condition
+from ...distill.denoiser import Condition, Timesteps, per_picture
 from ...distill.features import FeatureTap
 from ...distill.lora import Adapters
 from ...distill.network import Network
@@ -30,32 +31,31 @@ class HostDenoiser:
         self._model = base_model
         self._sampling = model_sampling
         self._constants = dict(constants)
-        self._sigma_of = cache(lambda timestep: sigma_of_timestep(model_sampling, timestep))
+        # A table lookup reads from the device. The timestep is one of float32, as upstream's schedulers have it.
+        self._sigma_of = cache(lambda timestep: sigma_of_timestep(model_sampling, c_float(timestep).value))
 
-    def sigmas(self, timesteps: Tensor) -> Tensor:
-        """Sigmas [B] of timesteps [B]."""
-        values = [self._sigma_of(timestep) for timestep in timesteps.tolist()]
-        return torch.tensor(values, dtype=torch.float32, device=timesteps.device)
+    def sigmas(self, timesteps: Timesteps, like: Tensor) -> Tensor:
+        """The sigmas of timesteps, in the shape that multiplies `like` [B, ...]."""
+        return per_picture([self._sigma_of(timestep) for timestep in timesteps], like)
 
-    def start(self, noise: Tensor, timesteps: Tensor) -> Tensor:
+    def start(self, noise: Tensor, timesteps: Timesteps) -> Tensor:
         return self._scaled(noise, torch.zeros_like(noise), timesteps, True)
 
-    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Timesteps) -> Tensor:
         return self._scaled(noise, clean, timesteps, False)
 
-    def _scaled(self, noise: Tensor, clean: Tensor, timesteps: Tensor, pure: bool) -> Tensor:
-        sigmas = self.sigmas(timesteps).reshape(-1, *[1] * (noise.ndim - 1))
-        noisy: Tensor = self._sampling.noise_scaling(sigmas, noise, clean, pure)
+    def _scaled(self, noise: Tensor, clean: Tensor, timesteps: Timesteps, pure: bool) -> Tensor:
+        noisy: Tensor = self._sampling.noise_scaling(self.sigmas(timesteps, noise), noise, clean, pure)
         return noisy
 
-    def clean(self, noisy: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+    def clean(self, noisy: Tensor, timesteps: Timesteps, condition: Condition) -> Tensor:
         named = {**self._constants, **condition, "noise": noisy, "device": noisy.device, "prompt_type": "positive"}
         conditions = {
             name: value.process_cond(batch_size=len(noisy), device=noisy.device, area=None).cond
             for name, value in self._model.extra_conds(**named).items()
         }
         clean: Tensor = self._model.apply_model(
-            noisy, self.sigmas(timesteps), transformer_options=differentiable_options(), **conditions
+            noisy, self.sigmas(timesteps, noisy).flatten(), transformer_options=differentiable_options(), **conditions
         )
         return clean
 
