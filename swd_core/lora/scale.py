@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from ..errors import InputError
 from .file import CONFIG_NAME, LoraFile, read_json
 
 T = TypeVar("T")
+Patterns = Sequence[tuple[re.Pattern[str], T]]
 
 _METADATA = "the file's metadata"
 _DIFFUSERS_KEY = "lora_adapter_metadata"
@@ -25,8 +27,8 @@ class AdapterScale:
     alpha: float
     rank: int
     rslora: bool
-    alpha_pattern: Mapping[str, float]
-    rank_pattern: Mapping[str, int]
+    alpha_pattern: Patterns[float]
+    rank_pattern: Patterns[int]
 
     def of(self, module: str, rank: int) -> float:
         """The factor for a layer whose A has `rank` rows.
@@ -84,25 +86,32 @@ def _parse(settings: Mapping[str, Any], source: str) -> AdapterScale:
 
 def _pattern(
     settings: Mapping[str, Any], name: str, source: str, read: Callable[[Mapping[str, Any], str, str], T]
-) -> dict[str, T]:
+) -> Patterns[T]:
     pattern = settings.get(name) or {}
     if not isinstance(pattern, dict):
         raise _refusal(name, pattern, "an object of module names and numbers", source)
+    compiled: list[tuple[re.Pattern[str], T]] = []
     for module in pattern:
-        if not _is_plain(module):
+        expression = _compile(module)
+        if expression is None:
             raise _refusal(name, module, "names of modules, or short expressions for them", source)
-    return {module: read(pattern, module, source) for module in pattern}
+        compiled.append((expression, read(pattern, module, source)))
+    return compiled
 
 
-def _is_plain(module: str) -> bool:
-    """Whether a pattern is a regular expression that cannot take ages: few repeats, and none of a group."""
+def _compile(module: str) -> re.Pattern[str] | None:
+    """A pattern as PEFT reads it; None for one that is no regular expression or may take ages: many repeats, or one of
+    a group."""
     if len(re.findall(r"[*+?{]", module)) > 3 or re.search(r"\)[*+?{]", module):
-        return False
+        return None
     try:
-        re.compile(_expression(module))
+        with warnings.catch_warnings():
+            # Of [[0-9] Python says that it may mean something else one day. Until then it means the same to PEFT.
+            warnings.simplefilter("ignore", FutureWarning)
+            # PEFT matches whole dotted endings and takes the first hit (peft/utils/other.py, get_pattern_key).
+            return re.compile(rf"(.*\.)?({module})$")
     except (re.error, OverflowError, RecursionError):
-        return False
-    return True
+        return None
 
 
 def _positive(settings: Mapping[str, Any], name: str, source: str) -> float:
@@ -135,10 +144,5 @@ def _refusal(name: str, value: object, allowed: str, source: str) -> InputError:
     )
 
 
-def _match(patterns: Mapping[str, Any], module: str, default: Any) -> Any:
-    return next((value for name, value in patterns.items() if re.match(_expression(name), module)), default)
-
-
-def _expression(name: str) -> str:
-    # PEFT matches whole dotted endings and takes the first hit (peft/utils/other.py, get_pattern_key).
-    return rf"(.*\.)?({name})$"
+def _match(patterns: Patterns[T], module: str, default: T) -> T:
+    return next((value for expression, value in patterns if expression.match(module)), default)
