@@ -85,7 +85,7 @@ def config_path(path: Path) -> Path:
 def _starts_like_pickle(path: Path, name: str) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(2).startswith(_PICKLE_STARTS)
+            start = file.read(9)
     except OSError as error:
         raise InputError(
             f"lora_name: {name} cannot be read.",
@@ -93,6 +93,8 @@ def _starts_like_pickle(path: Path, name: str) -> bool:
             allowed="a file that ComfyUI may open",
             remedy="check that it is still there and that ComfyUI may read it.",
         ) from error
+    # A safetensors file starts with the size of its header, which may be any bytes, and then the header's bracket.
+    return start.startswith(_PICKLE_STARTS) and start[8:] != b"{"
 
 
 def read_json(text: str) -> object:

@@ -295,6 +295,16 @@ def _lying_header(path: Path) -> None:
     path.write_bytes((2**31).to_bytes(8, "little") + b"{}")
 
 
+@pytest.mark.parametrize("size", [0x180, 0x4B50])
+def test_a_header_whose_size_starts_like_a_pickle_is_none(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({"a": torch.ones(1)}, path, {"filling": ""})
+    filling = size - int.from_bytes(path.read_bytes()[:8], "little")
+    save_file({"a": torch.ones(1)}, path, {"filling": filling * "x"})
+    assert path.read_bytes()[:8] == size.to_bytes(8, "little")
+    assert read_lora(path, "x").tensors.keys() == {"a"}
+
+
 @pytest.mark.parametrize(
     ("name", "write", "first_line"),
     [
