@@ -48,18 +48,20 @@ class AdapterScale:
         return float(alpha / math.sqrt(rank) if self.rslora else alpha / rank)
 
 
-def adapter_scale(lora: LoraFile) -> AdapterScale | None:
+def adapter_scale(lora: LoraFile, text_encoder: str = "") -> AdapterScale | None:
     """The scale settings of a LoRA file: from the configuration beside it, else from its metadata; None if neither.
+
+    `text_encoder`: the one whose settings are wanted, as diffusers calls it; empty for those of the diffusion model.
 
     Raises:
         InputError: settings that make no sense.
     """
     if lora.config is not None:
         return _parse(lora.config, CONFIG_NAME)
-    return _parse_metadata(lora.metadata)
+    return _parse_metadata(lora.metadata, text_encoder)
 
 
-def _parse_metadata(metadata: Mapping[str, str]) -> AdapterScale | None:
+def _parse_metadata(metadata: Mapping[str, str], text_encoder: str) -> AdapterScale | None:
     # diffusers writes the PEFT configuration as JSON, its keys prefixed by the component (loaders/lora_base.py).
     text = metadata.get(_DIFFUSERS_KEY)
     if text is None:
@@ -68,6 +70,10 @@ def _parse_metadata(metadata: Mapping[str, str]) -> AdapterScale | None:
     settings = read_json(text)
     if not isinstance(settings, dict):
         raise _refusal(_DIFFUSERS_KEY, text, "the JSON object that diffusers wrote", _METADATA)
+    if text_encoder:
+        prefix = f"{text_encoder}."
+        own = {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
+        return _parse(own, _METADATA) if own else None
     return _parse(
         {key.removeprefix("transformer.").removeprefix("unet."): value for key, value in settings.items()}, _METADATA
     )

@@ -28,10 +28,11 @@ class _Form:
 
 _PEFT_HALVES = (".lora_A.weight", ".lora_B.weight")
 _KOHYA_HALVES = (".lora_down.weight", ".lora_up.weight")
+_UNET = re.compile(r"(down_blocks|mid_block|up_blocks)\.")
 # First match wins. Transformers: diffusers' own prefix, read by ComfyUI, diffusers and nunchaku. UNets: kohya's names,
 # since ComfyUI lists the attention of a UNet under these alone.
 _FORMS = (
-    _Form(re.compile(r"(down_blocks|mid_block|up_blocks)\."), "lora_unet_{underscored}", *_KOHYA_HALVES),
+    _Form(_UNET, "lora_unet_{underscored}", *_KOHYA_HALVES),
     _Form(re.compile(r"(conv_in|conv_out|time_embedding|add_embedding)\b"), "lora_unet_{underscored}", *_KOHYA_HALVES),
     _Form(re.compile(r"(single_)?transformer_blocks\."), "transformer.{dotted}", *_PEFT_HALVES),
     _Form(
@@ -40,6 +41,7 @@ _FORMS = (
         *_PEFT_HALVES,
     ),
 )
+_TEXT_ENCODER = re.compile(r"(text_encoder(_\d)?)\.")
 
 
 def standard_tensors(lora: LoraFile) -> dict[str, Tensor]:
@@ -55,24 +57,41 @@ def standard_tensors(lora: LoraFile) -> dict[str, Tensor]:
     layers = parse_layers(lora.tensors, lora.name)
     _check_pairs_only(lora, layers)
     check_numbers(layers, lora.tensors, lora.name)
-    settings = adapter_scale(lora)
-    return dict(tensor for layer in layers for tensor in _standard_layer(lora, layer, settings))
+    settings = {encoder: adapter_scale(lora, encoder) for encoder in {_text_encoder(layer) for layer in layers}}
+    of_unet = any(_UNET.match(layer.module) for layer in layers)
+    return dict(
+        tensor for layer in layers for tensor in _standard_layer(lora, layer, settings[_text_encoder(layer)], of_unet)
+    )
 
 
-def _standard_layer(lora: LoraFile, layer: Layer, settings: AdapterScale | None) -> Iterator[tuple[str, Tensor]]:
+def _text_encoder(layer: Layer) -> str:
+    """The text encoder that a layer is of, as diffusers calls it; empty for a layer of the diffusion model."""
+    found = _TEXT_ENCODER.match(layer.name)
+    return found[1] if found else ""
+
+
+def _standard_layer(
+    lora: LoraFile, layer: Layer, settings: AdapterScale | None, of_unet: bool
+) -> Iterator[tuple[str, Tensor]]:
     down, up = (lora.tensors[layer.keys[role]] for role in ("down", "up"))
     rank = down.shape[0]
-    name, down_suffix, up_suffix = _spell(layer)
+    name, down_suffix, up_suffix = _spell(layer, of_unet)
     yield f"{name}{down_suffix}", down
     yield f"{name}{up_suffix}", _scaled(up, _scale(lora, layer, settings, rank))
     yield f"{name}.alpha", torch.tensor(float(rank))
 
 
-def _spell(layer: Layer) -> tuple[str, str, str]:
+def _spell(layer: Layer, of_unet: bool) -> tuple[str, str, str]:
+    """The name of a layer and the ends of its two halves, in a file for a UNet or another one."""
     names = {"dotted": layer.module, "underscored": layer.module.replace(".", "_")}
     form = next((form for form in _FORMS if form.modules.match(layer.module)), None)
     if form:
         return form.layer.format(**names), form.down, form.up
+    encoder = _text_encoder(layer)
+    if encoder and of_unet:
+        # diffusers reads kohya's names only where all have them.
+        module = layer.name.removeprefix(f"{encoder}.").removeprefix("text_model.").replace(".", "_")
+        return f"lora_te{2 if encoder.endswith('2') else 1}_text_model_{module}", *_KOHYA_HALVES
     return layer.name, *(_PEFT_HALVES if "." in layer.name else _KOHYA_HALVES)
 
 

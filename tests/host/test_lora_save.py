@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import struct
@@ -16,12 +17,14 @@ import pytest
 import torch
 from diffusers.loaders import FluxLoraLoaderMixin, SD3LoraLoaderMixin, StableDiffusionXLLoraLoaderMixin
 from diffusers.utils.state_dict_utils import convert_unet_state_dict_to_peft
+from peft import LoraConfig, get_peft_model_state_dict
 from reference import ItemNoise, make_text, sample
 from running import relative_error
 from safetensors.torch import load_file, safe_open
 from swd_dev.tiny.lora import write_lora
 from swd_dev.tiny.models import make_model, make_peft_model
 from test_lora import LORAS, apply, latent_of, latent_of_peft
+from transformers import CLIPTextConfig, CLIPTextModel
 
 import nodes as comfy_nodes
 
@@ -119,6 +122,47 @@ def test_diffusers_gives_what_peft_gives_from_the_original(
     found = relative_error(latent, latent_of_peft(family, tiny_models / "loras" / LORAS[family]))
     figure("relative error", found, BAR)
     assert found <= BAR
+
+
+SMALL_CLIP = CLIPTextConfig(
+    vocab_size=99, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2
+)
+TEXT_LORA = LoraConfig(
+    r=2, lora_alpha=6, target_modules=["q_proj", "k_proj", "v_proj", "out_proj"], init_lora_weights=False
+)
+
+
+@pytest.mark.parametrize("family", ["sd35_medium", "sdxl"])
+def test_text_encoders_beside_the_model_keep_the_scale_that_diffusers_gives_them(
+    swd, load, tiny_models: Path, output: Path, family: str
+) -> None:
+    pipeline, part = (
+        (StableDiffusionXLLoraLoaderMixin, "unet") if family == "sdxl" else (SD3LoraLoaderMixin, "transformer")
+    )
+    model, text = make_model(family), CLIPTextModel(SMALL_CLIP)
+    plain = copy.deepcopy(text)
+    model.add_adapter(LoraConfig(r=4, lora_alpha=8, target_modules=["to_q"], init_lora_weights=False))
+    text.add_adapter(TEXT_LORA)
+    trained = {part: model, "text_encoder": text}
+    pipeline.save_lora_weights(
+        output / "loras",
+        **{f"{name}_lora_layers": get_peft_model_state_dict(one) for name, one in trained.items()},
+        **{f"{name}_lora_adapter_metadata": one.peft_config["default"].to_dict() for name, one in trained.items()},
+        weight_name="both.safetensors",
+    )
+    save(swd, "both.safetensors")
+    tensors = load_file(next((output / "loras").glob("SwD*")))
+    state, alphas = (
+        pipeline.lora_state_dict(tensors, unet_config=model.config)
+        if family == "sdxl"
+        else (pipeline.lora_state_dict(tensors), None)
+    )
+    assert {key.split(".")[0] for key in state} == trained.keys()
+    pipeline.load_lora_into_text_encoder(state, alphas, plain, prefix="text_encoder")
+    with torch.inference_mode():
+        found, expected = (one(torch.arange(7)[None]).last_hidden_state for one in (plain, text))
+    assert relative_error(found, expected) <= BAR
+    assert "NOT loaded" in apply(swd, load(family), "both.safetensors")[1]
 
 
 def test_the_steps_of_nunchakus_converter_lead_to_the_weights_of_the_original(

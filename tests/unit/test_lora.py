@@ -235,6 +235,15 @@ def test_the_scale_may_come_from_metadata() -> None:
     assert adapter_scale(lora_file(metadata={"format": "pt"})) is None
 
 
+def test_a_text_encoder_has_settings_of_its_own_in_the_metadata() -> None:
+    settings = {"unet.lora_alpha": 20, "unet.r": 8, "text_encoder.lora_alpha": 6, "text_encoder.r": 2}
+    lora = lora_file(metadata={"lora_adapter_metadata": json.dumps(settings)})
+    model, first, second = (adapter_scale(lora, name) for name in ("", "text_encoder", "text_encoder_2"))
+    assert model is not None and model.of("a", 8) == 2.5
+    assert first is not None and first.of("a", 2) == 3.0
+    assert second is None
+
+
 @pytest.mark.parametrize(
     ("config", "first_line"),
     [
