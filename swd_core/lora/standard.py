@@ -52,16 +52,25 @@ def standard_tensors(lora: LoraFile) -> dict[str, Tensor]:
     a common name already keep it.
 
     Raises:
-        InputError: the file holds something else than pairs, or settings of another file.
+        InputError: the file holds something else than pairs, two for one layer, or settings of another file.
     """
     layers = parse_layers(lora.tensors, lora.name)
     _check_pairs_only(lora, layers)
     check_numbers(layers, lora.tensors, lora.name)
     settings = {encoder: adapter_scale(lora, encoder) for encoder in {_text_encoder(layer) for layer in layers}}
     of_unet = any(_UNET.match(layer.module) for layer in layers)
-    return dict(
-        tensor for layer in layers for tensor in _standard_layer(lora, layer, settings[_text_encoder(layer)], of_unet)
-    )
+    tensors: dict[str, Tensor] = {}
+    for layer in layers:
+        own = dict(_standard_layer(lora, layer, settings[_text_encoder(layer)], of_unet))
+        if own.keys() & tensors.keys():
+            raise InputError(
+                f"lora_name: {lora.name} has two pairs for one layer.",
+                found=f"{layer.name[:100]} and another name of it",
+                allowed="one adapter in a file",
+                remedy="save one adapter alone.",
+            )
+        tensors |= own
+    return tensors
 
 
 def _text_encoder(layer: Layer) -> str:

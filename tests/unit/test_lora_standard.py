@@ -75,6 +75,12 @@ def test_what_has_no_common_form_is_refused(extra: str) -> None:
         standard_tensors(make(FLUX_LAYER, **{f"{FLUX_LAYER}.{extra}": B}))
 
 
+def test_two_names_for_one_layer_are_refused() -> None:
+    other = f"transformer.{FLUX_LAYER}"
+    with pytest.raises(InputError, match=r"has two pairs for one layer\.\n"):
+        standard_tensors(make(FLUX_LAYER, **{f"{other}.lora_A.weight": A, f"{other}.lora_B.weight": B}))
+
+
 def test_a_refusal_counts_what_else_has_no_common_form() -> None:
     others = {f"{FLUX_LAYER}.{extra}": B for extra in ("lora_B.bias", "lora_magnitude_vector", "surprise")}
     with pytest.raises(InputError, match=rf"Found: {FLUX_LAYER}\.\S+ and 2 more\n"):
