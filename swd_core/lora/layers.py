@@ -33,14 +33,18 @@ _ROLES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 )
 _PREFIX = re.compile(r"^(base_model\.model\.|transformer\.|unet\.|model\.diffusion_model\.|diffusion_model\.)+")
 
+# Early diffusers kept the LoRAs of an attention in its processor, where the last layer had no number.
+_PROCESSOR = re.compile(r"\.processor(?=\.)")
+_PROCESSOR_OUT = re.compile(r"\.processor\.to_out$")
+
 
 @dataclass
 class Layer:
     """One layer of a LoRA.
 
     `keys` maps a role (down, up, alpha, up_bias, magnitude, weight, bias) to the key in the file. `name` is the
-    layer's name as the file has it, `module` the same without a prefix. `host_keys` maps suffixes that only ComfyUI's
-    loader understands to keys; `unsupported` are keys that nothing here applies.
+    layer's name as the file has it, `module` its name in the model, without a prefix. `host_keys` maps suffixes that
+    only ComfyUI's loader understands to keys; `unsupported` are keys that nothing here applies.
     """
 
     name: str
@@ -50,7 +54,7 @@ class Layer:
 
     @property
     def module(self) -> str:
-        return _PREFIX.sub("", self.name)
+        return _PROCESSOR.sub("", _PROCESSOR_OUT.sub(".to_out.0", _PREFIX.sub("", self.name)))
 
     @property
     def is_pair(self) -> bool:

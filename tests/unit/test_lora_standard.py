@@ -35,6 +35,16 @@ def make(layer: str, scale: float = 1.0, up: torch.Tensor = B, **others: torch.T
             "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_out_0.lora_down",
             "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_out_0.lora_up",
         ),
+        (
+            "unet.up_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q",
+            "lora_unet_up_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down",
+            "lora_unet_up_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_up",
+        ),
+        (
+            "unet.up_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_out",
+            "lora_unet_up_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0.lora_down",
+            "lora_unet_up_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0.lora_up",
+        ),
         ("unet.conv_in", "lora_unet_conv_in.lora_down", "lora_unet_conv_in.lora_up"),
         ("lora_unet_double_blocks_0_img_attn_qkv",) * 1
         + ("lora_unet_double_blocks_0_img_attn_qkv.lora_down", "lora_unet_double_blocks_0_img_attn_qkv.lora_up"),
