@@ -178,7 +178,7 @@ def _add_whole(result: LoraPatches, source: Source, layer: Layer, target: Target
         tensor = source.tensors[key]
         check_patch(source, layer, place, (kind, (tensor,)))
         if role == "up_bias":
-            _put(result, source, layer, place, ("diff", (scale * tensor,)))
+            _put(result, source, layer, place, ("diff", (scale * tensor.float(),)))
         else:
             _put(result, source, layer, place, WholeWeight({key}, (tensor,)))
         _count(result, kind)

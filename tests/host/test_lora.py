@@ -19,6 +19,7 @@ from swd_dev.tiny.lora import write_lora
 from swd_dev.tiny.models import make_peft_model
 
 BAR = 2e-6
+FILE = "adapter_model.safetensors"
 TWO_STEPS = ("3, 4", "1.0, 0.7")
 LORAS = {
     "sd35_medium": "swd-medium-6-steps",
@@ -160,6 +161,19 @@ def test_strength_acts_on_whole_weights_too(swd, load, lora_folder: Path) -> Non
     assert len(changed) >= 2
     for key in changed:
         torch.testing.assert_close(half[key], (base[key] + whole[key]) / 2)
+
+
+@pytest.mark.parametrize("options", [{"lora_bias": True}, {"bias": "lora_only"}, {"use_dora": True}])
+def test_eight_bits_give_what_the_same_numbers_in_32_give(swd, load, lora_folder: Path, options: dict) -> None:
+    folders = [lora_folder / f"{bits}-bits" for bits in (8, 32)]
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_lora("sd35_medium", folder, seed=9, rank=8, alpha=20, **options)
+    small = {key: value.to(torch.float8_e4m3fn) for key, value in load_file(folders[0] / FILE).items()}
+    save_file(small, folders[0] / FILE)
+    save_file({key: value.float() for key, value in small.items()}, folders[1] / FILE)
+    models = [apply(swd, load("sd35_medium"), f"{folder.name}/{FILE}")[0] for folder in folders]
+    assert torch.equal(*(latent_of(swd, model, "sd35_medium") for model in models))
 
 
 FORMS = {
