@@ -33,7 +33,7 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> bool:
     """Go on from the checkpoint in a folder; False if there is none.
 
     Raises:
-        InputError: it belongs to another run; see `check_identity`.
+        InputError: it is damaged, or belongs to another run; see `check_identity`.
     """
     path = folder / NAME
     if not path.is_file():

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -30,11 +30,40 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file, which may be replaced while they are in use."""
-    with safe_open(path, framework="pt") as file:
-        # What safetensors gives is the mapped file itself, and Windows refuses to replace a file that is mapped.
-        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 - a safe_open is no dict
-        return tensors, dict(file.metadata() or {})
+    """Tensors and metadata of a safetensors file, which may be replaced while they are in use.
+
+    Raises:
+        InputError: a damaged file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            # What safetensors gives is the mapped file itself, and Windows refuses to replace a file that is mapped.
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 - a safe_open is no dict
+            return tensors, dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise _damaged(path, error) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises InputError for a damaged file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _damaged(path, error) from error
+    if not isinstance(value, dict):
+        raise _damaged(path, repr(value)[:100])
+    return value
+
+
+def _damaged(path: Path, found: object) -> InputError:
+    """What to say of a file that is not as it was written: the disk, a copy or a loss of power may have cut it off."""
+    return InputError(
+        f"{path.parent.name}: {path.name} is damaged.",
+        found=f"{found}, in {path}",
+        allowed="the file as it was written",
+        remedy="delete it and run again: SwD Teacher Dataset makes its files anew. Without its checkpoint a training "
+        "starts over.",
+    )
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .denoiser import Condition
-from .files import read_tensors, write_json, write_tensors
+from .files import read_json, read_tensors, write_json, write_tensors
 from .pairs import Size, StageLatents
 
 FORMAT = 1
@@ -33,12 +32,12 @@ class DatasetFolder:
         """What dataset.json says; None if there is none yet.
 
         Raises:
-            InputError: it is of a later format.
+            InputError: it is of a later format, or damaged.
         """
         path = self.root / INFO
         if not path.is_file():
             return None
-        info: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        info = read_json(path)
         if info.get("format") != FORMAT:
             raise InputError(
                 f"dataset: {self.root.name} has another format.",

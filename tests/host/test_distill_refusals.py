@@ -84,3 +84,29 @@ def test_guidance_that_the_dataset_does_not_allow_is_named(distill) -> None:
     without = distill(lora_name="unguided", steps=1, dmd=True, teacher={"dataset_name": "unguided", "cfg": 1.0})[3]
     assert "teacher_cfg has no effect: the dataset was made with cfg 1.0" in without
     assert "teacher_cfg" not in distill(lora_name="guided", steps=1, dmd=True)[3]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("datasets/damaged/dataset.json", b'{"format": 1'),
+        ("datasets/damaged/dataset.json", b"[]"),
+        ("datasets/damaged/pictures/000001.safetensors", b""),
+        ("datasets/damaged/prompts/000001.safetensors", b"not a tensor"),
+        ("datasets/damaged/stages/4x4_6x6_8x8/000001.safetensors", b""),
+        ("training/damaged/checkpoint.safetensors", b""),
+    ],
+)
+def test_a_damaged_file_is_named_and_the_run_goes_on_without_it(
+    make_teacher, distill, output: Path, name: str, content: bytes
+) -> None:
+    run = {"lora_name": "damaged", "steps": 2, "teacher": {"dataset_name": "damaged"}}
+    distill(**run)
+    file = output / "swd" / name
+    file.write_bytes(content)
+    if file.parent.name == "pictures":
+        (output / "swd/datasets/damaged/stages/4x4_6x6_8x8/000001.safetensors").unlink()
+    with pytest.raises(ValueError, match=rf"{file.name} is damaged\.\nFound: .*, in {file}\n(?s:.*)delete it"):
+        distill(**{**run, "steps": 4})
+    file.unlink()
+    distill(**run)
