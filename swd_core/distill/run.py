@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +37,14 @@ def run_training(
 
     every = trainer.settings.save_every
     while trainer.step < trainer.settings.steps:
-        losses = trainer.train_step()
+        try:
+            losses = trainer.train_step()
+        except BaseException:
+            # The adversary may have had updates of the step that broke off, which is better than hours lost. A device
+            # that failed cannot be read any more; then what it failed of is what the user should see.
+            with contextlib.suppress(Exception):
+                save()
+            raise
         _check(losses, trainer.step)
         try:
             after_step(trainer.step, losses)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import pytest
 import torch
 from small_network import Pictures, make_network, make_trainer, settings_of
 from swd_pack.swd_core.distill.checkpoint import load_checkpoint, save_checkpoint
+from swd_pack.swd_core.distill.denoiser import Condition
+from swd_pack.swd_core.distill.files import read_tensors
 from swd_pack.swd_core.distill.loss_plot import draw_losses
 from swd_pack.swd_core.distill.network import FAKE, STUDENT
+from swd_pack.swd_core.distill.pairs import StageLatents
 from swd_pack.swd_core.distill.run import run_training
 from swd_pack.swd_core.distill.settings import DistillSettings, settings_from
 from swd_pack.swd_core.distill.trainer import Trainer
@@ -189,6 +193,36 @@ def test_a_run_that_stops_keeps_its_last_whole_step(tmp_path: Path) -> None:
     with again.installed():
         run_training(going_on, tmp_path, lambda: written.append(going_on.step), lambda step, losses: None)
     assert written == [5, 6, 8]
+
+
+@dataclass
+class Scarce(Pictures):
+    """Pictures of which only so many can be read."""
+
+    left: int = 1000
+
+    def picture(self, index: int, stage: int) -> tuple[StageLatents, Condition]:
+        self.left -= 1
+        if self.left < 0:
+            raise MemoryError
+        return super().picture(index, stage)
+
+
+def test_a_step_that_breaks_off_keeps_those_before(tmp_path: Path) -> None:
+    def run(folder: Path, left: int) -> Trainer:
+        network = make_network()[1]
+        trainer = make_trainer(network, data=Scarce(left=left), dmd=False, gan=False, steps=6, save_every=0)
+        load_checkpoint(trainer, folder)
+        with network.installed():
+            run_training(trainer, folder, lambda: None, lambda step, losses: None)
+        return trainer
+
+    whole = run(tmp_path / "whole", 1000).tensors()
+    with pytest.raises(MemoryError):
+        run(tmp_path / "parts", 18)
+    assert read_tensors(tmp_path / "parts" / "checkpoint.safetensors")[1]["step"] == "4"
+    parts = run(tmp_path / "parts", 1000).tensors()
+    assert all(torch.equal(parts[name], value) for name, value in whole.items())
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_saves_nothing(tmp_path: Path) -> None:
