@@ -10,6 +10,7 @@ from typing import Any
 
 import comfy.cli_args
 import comfy.model_management
+import comfy.sd
 import comfy.utils
 import folder_paths
 import pytest
@@ -18,9 +19,11 @@ from distilling import FAMILY, PROMPTS, SCHEDULE, tensors_of
 from reference import ItemNoise, Text, sample
 from running import all_in_one, conditioning, empty_latent, relative_error, schedule_of
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from swd_dev.tiny.families import load_family
-from swd_dev.tiny.loading import load_model
+from swd_dev.tiny.loading import MODEL_FILES, load_model
 from swd_dev.tiny.models import make_peft_model
+from test_lora import latent_of
 
 BAR = 2e-6
 
@@ -248,3 +251,27 @@ def test_a_model_loaded_by_a_node_can_be_trained(distill, tiny_models: Path, out
         model = load_model(FAMILY, tiny_models)
     assert "2 steps" in distill(model=model, lora_name="fresh", steps=2, existing_run="start over")[3]
     shutil.rmtree(output / "loras" / "fresh")
+
+
+def scaled_to_eight_bits(path: Path) -> dict[str, torch.Tensor]:
+    """The state dict of a checkpoint with its blocks in float8, in the form of the files called fp8_scaled."""
+    state = load_file(path)
+    for key in [key for key, value in state.items() if "joint_blocks" in key and value.ndim == 2]:
+        scale = state[key].abs().max() / torch.finfo(torch.float8_e4m3fn).max
+        state[key] = (state[key] / scale).to(torch.float8_e4m3fn)
+        state[key.removesuffix("weight") + "scale_weight"] = scale
+    marker = torch.zeros(2, dtype=torch.float8_e4m3fn)
+    return {**state, "model.diffusion_model.scaled_fp8": marker}
+
+
+@torch.inference_mode()
+def test_quantised_weights_stay_usable(swd, load, distill, tiny_models: Path, output: Path) -> None:
+    state = scaled_to_eight_bits(tiny_models / MODEL_FILES[FAMILY])
+    save_file(state, output / "scaled.safetensors")
+    model = comfy.sd.load_diffusion_model(str(output / "scaled.safetensors"))
+    plain = latent_of(swd, model, FAMILY)
+    assert 1e-3 < relative_error(plain, latent_of(swd, load(FAMILY), FAMILY)) < 0.1
+    student = distill(model=model, lora_name="scaled", steps=2)[0]
+    # ComfyUI patches the weights for one and puts them back for the other.
+    assert relative_error(latent_of(swd, student, FAMILY), plain) > 0.01
+    assert relative_error(latent_of(swd, model, FAMILY), plain) < 1e-6

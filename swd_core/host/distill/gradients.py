@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import comfy.model_management
@@ -36,10 +36,8 @@ def training_mode(model: nn.Module) -> Iterator[None]:
     handles = [norm.register_forward_pre_hook(_copy_input) for norm in norms]
     try:
         management.in_training = True
-        with torch.inference_mode(False), torch.enable_grad():
-            make_ordinary(model)
-            with _frozen([parameter for parameter in model.parameters() if parameter.requires_grad]):
-                yield
+        with torch.inference_mode(False), torch.enable_grad(), _ordinary(model), _frozen(model):
+            yield
     finally:
         management.in_training = before
         for handle in handles:
@@ -69,7 +67,8 @@ def float32_mode(base_model: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _frozen(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+def _frozen(model: nn.Module) -> Iterator[None]:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
         for parameter in parameters:
             parameter.requires_grad_(False)
@@ -85,12 +84,23 @@ def _copy_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] |
     return (inputs[0].clone(), *inputs[1:])
 
 
-def make_ordinary(model: nn.Module) -> None:
+@contextlib.contextmanager
+def _ordinary(model: nn.Module) -> Iterator[None]:
     """Replace weights that were loaded in inference mode, which autograd refuses, by equal ones; one at a time."""
-    for module in model.modules():
-        for name, parameter in module._parameters.items():
-            if parameter is not None and parameter.is_inference():
-                module._parameters[name] = nn.Parameter(parameter.detach().clone(), requires_grad=False)
-        for name, buffer in module._buffers.items():
-            if buffer is not None and buffer.is_inference():
-                module._buffers[name] = buffer.clone()
+    quantised: list[tuple[nn.Module, str]] = []
+    try:
+        for module in model.modules():
+            for name, parameter in module._parameters.items():
+                if parameter is not None and parameter.is_inference():
+                    module._parameters[name] = nn.Parameter(parameter.detach().clone(), requires_grad=False)
+                    if type(parameter) is not nn.Parameter:
+                        quantised.append((module, name))
+            for name, buffer in module._buffers.items():
+                if buffer is not None and buffer.is_inference():
+                    module._buffers[name] = buffer.clone()
+        yield
+    finally:
+        # In inference mode, where ComfyUI moves weights, torch cannot detach a wrapped tensor that is an ordinary one.
+        with torch.inference_mode():
+            for module, name in quantised:
+                module._parameters[name] = nn.Parameter(module.get_parameter(name).clone(), requires_grad=False)
