@@ -17,6 +17,9 @@ Patterns = Sequence[tuple[re.Pattern[str], T]]
 
 _METADATA = "the file's metadata"
 _DIFFUSERS_KEY = "lora_adapter_metadata"
+# Starts of a training after which the LoRA goes with what is left of the model's weights, not with the weights
+# (peft/tuners/lora/layer.py).
+_RESIDUAL = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,14 @@ def _parse_metadata(metadata: Mapping[str, str], text_encoder: str) -> AdapterSc
 
 
 def _parse(settings: Mapping[str, Any], source: str) -> AdapterScale:
+    start = settings.get("init_lora_weights")
+    if isinstance(start, str) and start.lower().startswith(_RESIDUAL):
+        raise InputError(
+            "lora_name: this LoRA was trained on other weights than the model's.",
+            found=f"init_lora_weights = {start[:100]} in {source}",
+            allowed="a LoRA for the model's own weights",
+            remedy="let its author save it with PEFT's path_initial_model_for_weight_conversion.",
+        )
     return AdapterScale(
         source=source,
         alpha=_positive(settings, "lora_alpha", source),

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
 from peft.utils.other import get_pattern_key
 from safetensors.torch import save_file
 from swd_pack.swd_core.errors import InputError
@@ -268,6 +268,23 @@ def test_a_senseless_configuration_is_refused(config: dict, first_line: str) -> 
     with pytest.raises(InputError) as error:
         adapter_scale(lora_file(config))
     assert str(error.value).splitlines()[0] == first_line
+
+
+@pytest.mark.parametrize("start", ["pissa", "pissa_niter_4", "olora", "gaussian", "orthogonal", True])
+def test_a_lora_that_goes_with_other_weights_is_refused(start: str | bool) -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.ModuleDict({"to_q": torch.nn.Linear(8, 8)})
+    weight = layer["to_q"].weight.detach().clone()
+    config = LoraConfig(r=2, lora_alpha=4, target_modules=["to_q"], init_lora_weights=start)
+    changed = get_peft_model(layer, config).base_model.model["to_q"].base_layer.weight
+    lora = lora_file({"lora_alpha": 4, "r": 2, "init_lora_weights": start})
+    if torch.equal(changed, weight):
+        assert adapter_scale(lora) is not None
+    else:
+        with pytest.raises(
+            InputError, match=f"on other weights than the model's\.\nFound: init_lora_weights = {start}"
+        ):
+            adapter_scale(lora)
 
 
 def test_a_configuration_of_another_file_is_refused() -> None:
