@@ -98,4 +98,5 @@ def _model_spec(lora: LoraFile, preset: Preset | None) -> dict[str, str]:
 
 
 def _join(numbers: Sequence[float]) -> str:
-    return ", ".join(f"{number:g}" for number in numbers)
+    # All digits: a scale that is rounded may make another size of a stage.
+    return ", ".join(str(float(number)).removesuffix(".0") for number in numbers)

@@ -148,6 +148,12 @@ def test_a_file_for_an_unknown_model_is_refused() -> None:
         standard_metadata(LoraFile("mine", make("layers.0.q").tensors, {}, None))
 
 
+def test_a_schedule_in_a_header_keeps_all_of_its_digits() -> None:
+    scales, timesteps = (0.2578125, 2 / 3, 1.0), (1.0, 0.8959276, 1e-5)
+    assert trained_schedule(schedule_metadata(scales, timesteps)) == TrainedSchedule(scales, timesteps)
+    assert schedule_metadata((64, 80.0), (1, 0.6022)) == {"swd.scales": "64, 80", "swd.timesteps": "1, 0.6022"}
+
+
 def test_a_schedule_in_a_header_that_is_no_list_of_numbers_is_refused() -> None:
     with pytest.raises(InputError, match=r"swd.scales in the file: 'wide' is not a number"):
         trained_schedule({"swd.scales": "wide", "swd.timesteps": "1"})
