@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..lora.check import do_multiply
 from ..lora.layers import Layer
 from ..lora.scale import AdapterScale
 
@@ -53,7 +54,7 @@ def check_pair(source: Source, layer: Layer, target: Target) -> None:
         InputError
     """
     up, down = source.tensors[layer.keys["up"]], source.tensors[layer.keys["down"]]
-    if up.ndim < 2 or down.ndim < 2 or not up.shape[1] == down.shape[0] > 0:
+    if not do_multiply(up, down):
         raise _wrong_shape(source, f"{layer.name}: B {list(up.shape)} and A {list(down.shape)} do not multiply")
     shape = _shape(source, target)
     if shape is None:

@@ -41,6 +41,11 @@ def check_numbers(layers: Iterable[Layer], tensors: Mapping[str, Tensor], file_n
                 )
 
 
+def do_multiply(up: Tensor, down: Tensor) -> bool:
+    """Whether the halves B and A of a pair have a product, of a rank above 0."""
+    return up.ndim >= 2 and down.ndim >= 2 and up.shape[1] == down.shape[0] > 0
+
+
 def _weight_problem(tensor: Tensor) -> str | None:
     if tensor.dtype not in _DECIMALS:
         return str(tensor.dtype).removeprefix("torch.")

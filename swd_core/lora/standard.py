@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .check import check_numbers
+from .check import check_numbers, do_multiply
 from .file import LoraFile
 from .layers import Layer, parse_layers
 from .scale import AdapterScale, adapter_scale
@@ -83,6 +83,13 @@ def _standard_layer(
     lora: LoraFile, layer: Layer, settings: AdapterScale | None, of_unet: bool
 ) -> Iterator[tuple[str, Tensor]]:
     down, up = (lora.tensors[layer.keys[role]] for role in ("down", "up"))
+    if not do_multiply(up, down):
+        raise InputError(
+            f"lora_name: {lora.name} has halves of a pair that do not multiply.",
+            found=f"{layer.name[:100]}: B {list(up.shape)} and A {list(down.shape)}",
+            allowed="B of as many columns as A has rows",
+            remedy="download the file again.",
+        )
     rank = down.shape[0]
     name, down_suffix, up_suffix = _spell(layer, of_unet)
     yield f"{name}{down_suffix}", down

@@ -85,6 +85,19 @@ def test_what_has_no_common_form_is_refused(extra: str) -> None:
         standard_tensors(make(FLUX_LAYER, **{f"{FLUX_LAYER}.{extra}": B}))
 
 
+@pytest.mark.parametrize("up", [torch.ones(4, 3), torch.ones(4), torch.tensor(1.0)])
+def test_halves_that_do_not_multiply_are_refused(up: torch.Tensor) -> None:
+    with pytest.raises(InputError, match=r"has halves of a pair that do not multiply\.\n"):
+        standard_tensors(make(FLUX_LAYER, up=up))
+
+
+def test_a_rank_of_0_is_refused() -> None:
+    halves = {f"{FLUX_LAYER}.lora_A.weight": torch.ones(0, 3), f"{FLUX_LAYER}.lora_B.weight": torch.ones(4, 0)}
+    alpha = {f"{FLUX_LAYER}.alpha": torch.tensor(1.0)}
+    with pytest.raises(InputError, match="do not multiply"):
+        standard_tensors(LoraFile("x.safetensors", {**halves, **alpha}, {}, None))
+
+
 def test_two_names_for_one_layer_are_refused() -> None:
     other = f"transformer.{FLUX_LAYER}"
     with pytest.raises(InputError, match=r"has two pairs for one layer\.\n"):
