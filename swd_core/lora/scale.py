@@ -83,14 +83,7 @@ def _parse_metadata(metadata: Mapping[str, str], text_encoder: str) -> AdapterSc
 
 
 def _parse(settings: Mapping[str, Any], source: str) -> AdapterScale:
-    start = settings.get("init_lora_weights")
-    if isinstance(start, str) and start.lower().startswith(_RESIDUAL):
-        raise InputError(
-            "lora_name: this LoRA was trained on other weights than the model's.",
-            found=f"init_lora_weights = {start[:100]} in {source}",
-            allowed="a LoRA for the model's own weights",
-            remedy="let its author save it with PEFT's path_initial_model_for_weight_conversion.",
-        )
+    _check_kind(settings, source)
     return AdapterScale(
         source=source,
         alpha=_positive(settings, "lora_alpha", source),
@@ -99,6 +92,25 @@ def _parse(settings: Mapping[str, Any], source: str) -> AdapterScale:
         alpha_pattern=_pattern(settings, "alpha_pattern", source, _positive),
         rank_pattern=_pattern(settings, "rank_pattern", source, _whole),
     )
+
+
+def _check_kind(settings: Mapping[str, Any], source: str) -> None:
+    kind = settings.get("peft_type") or "LORA"
+    if kind != "LORA":
+        raise InputError(
+            "lora_name: this is no LoRA, but another kind of adapter of PEFT's.",
+            found=f"peft_type = {kind!r:.100} in {source}",
+            allowed="LORA",
+            remedy="look for the same as a LoRA, or merge it into the model with PEFT.",
+        )
+    start = settings.get("init_lora_weights")
+    if isinstance(start, str) and start.lower().startswith(_RESIDUAL):
+        raise InputError(
+            "lora_name: this LoRA was trained on other weights than the model's.",
+            found=f"init_lora_weights = {start[:100]} in {source}",
+            allowed="a LoRA for the model's own weights",
+            remedy="let its author save it with PEFT's path_initial_model_for_weight_conversion.",
+        )
 
 
 def _pattern(

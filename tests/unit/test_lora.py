@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from peft import LoraConfig, get_peft_model
+from peft import AdaLoraConfig, LoHaConfig, LoKrConfig, LoraConfig, PeftConfig, get_peft_model
 from peft.utils.other import get_pattern_key
 from safetensors.torch import save_file
 from swd_pack.swd_core.errors import InputError
@@ -285,6 +285,22 @@ def test_a_lora_that_goes_with_other_weights_is_refused(start: str | bool) -> No
             InputError, match=f"on other weights than the model's\.\nFound: init_lora_weights = {start}"
         ):
             adapter_scale(lora)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        AdaLoraConfig(init_r=4, lora_alpha=8, total_step=9, target_modules=["to_q"]),
+        LoHaConfig(target_modules=["to_q"]),
+        LoKrConfig(target_modules=["to_q"]),
+    ],
+    ids=lambda config: config.peft_type.value,
+)
+def test_another_kind_of_adapter_is_refused(tmp_path: Path, config: PeftConfig) -> None:
+    config.save_pretrained(tmp_path)
+    save_file({"to_q.lora_A": torch.ones(4, 8), "to_q.lora_B": torch.ones(8, 4)}, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match=f"no LoRA, but another kind.*\nFound: peft_type = '{config.peft_type.value}'"):
+        adapter_scale(read_lora(tmp_path / "x.safetensors", "x"))
 
 
 def test_a_configuration_of_another_file_is_refused() -> None:
