@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ctypes import c_float
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -31,8 +30,8 @@ class HostDenoiser:
         self._model = base_model
         self._sampling = model_sampling
         self._constants = dict(constants)
-        # A table lookup reads from the device. The timestep is one of float32, as upstream's schedulers have it.
-        self._sigma_of = cache(lambda timestep: sigma_of_timestep(model_sampling, c_float(timestep).value))
+        # To look a sigma up in a table reads from the device.
+        self._sigma_of = cache(partial(_float32_sigma, model_sampling))
 
     def sigmas(self, timesteps: Timesteps, like: Tensor) -> Tensor:
         """The sigmas of timesteps, in the shape that multiplies `like` [B, ...]."""
@@ -58,6 +57,11 @@ class HostDenoiser:
             noisy, self.sigmas(timesteps, noisy).flatten(), transformer_options=differentiable_options(), **conditions
         )
         return clean
+
+
+def _float32_sigma(model_sampling: Any, timestep: float) -> float:
+    """The sigma of a timestep in float32, as upstream's schedulers have it."""
+    return sigma_of_timestep(model_sampling, float(torch.tensor(timestep, dtype=torch.float32)))
 
 
 def build_network(patcher: Any, settings: DistillSettings, constants: Mapping[str, Any]) -> Network:
