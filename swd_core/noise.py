@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 _SEEDS = 2**64
+# torch makes normal numbers in blocks of so many.
+_BLOCK = 16
 # Numbers by which a picture's noise is known.
-_HEAD = 64
+_HEAD = 4 * _BLOCK
 # How far the number of a picture is looked for: as many pictures as so many numbers make up, about half a second's
 # draws (1,024 pictures of SD3.5 at 1024 x 1024), but within these bounds.
 _NUMBERS = 2**28
@@ -80,29 +82,44 @@ def recover_items(noise: Tensor, seed: int) -> list[int] | None:
     """The number k of each picture in a batch, from the noise that ComfyUI drew for it; None where it drew another.
 
     A SAMPLER does not see the `batch_index` of the latent, but ComfyUI's RandomNoise does: it gives picture k of a
-    batch the k-th draw of one generator. `noise`: [B, ...]; where it is zero, pictures count by position.
+    batch the k-th draw of one generator. Without `batch_index` it makes one draw of the whole batch. `noise`: [B, ...];
+    where it is zero, pictures count by position.
     """
     size = noise[0].numel()
-    # One picture's first numbers tell it apart; the tolerance lets half precision through.
-    wanted = noise.flatten(1)[:, :_HEAD].float().cpu()
+    wanted = _heads(noise)
     if not wanted.any():
         return list(range(len(noise)))
     generator = torch.Generator("cpu").manual_seed(seed % _SEEDS)
+    # One draw of several pictures is those of each, unless blocks of it reach from one picture into the next.
+    if size % _BLOCK and len(noise) > 1:
+        if _is_same(wanted, _heads(torch.randn(noise.shape, generator=generator))).all():
+            return list(range(len(noise)))
+        generator.manual_seed(seed % _SEEDS)
     found: dict[int, int] = {}
     for item in range(min(max(_FEWEST, _NUMBERS // size), _MOST)):
         if item > 0:
             _skip_rest(size, generator)
         drawn = _head(size, generator)
-        for position in (wanted - drawn).abs().amax(dim=1).lt(0.02).nonzero().flatten().tolist():
+        for position in _is_same(wanted, drawn).nonzero().flatten().tolist():
             found.setdefault(position, item)
         if len(found) == len(wanted):
             return [found[position] for position in range(len(noise))]
     return None
 
 
+def _heads(noise: Tensor) -> Tensor:
+    """The first numbers of each picture [B, ...], which tell it apart."""
+    return noise.flatten(1)[:, :_HEAD].float().cpu()
+
+
+def _is_same(heads: Tensor, drawn: Tensor) -> Tensor:
+    # The tolerance lets half precision through.
+    return (heads - drawn).abs().amax(dim=1).lt(0.02)
+
+
 def _head(size: int, generator: torch.Generator) -> Tensor:
     """The first numbers of a picture's draw of `size` numbers."""
-    # torch makes normal numbers in blocks of 16, so the head of a long draw does not depend on what follows.
+    # Of whole blocks, so the head of a long draw does not depend on what follows.
     return torch.randn(_HEAD if size >= 2 * _HEAD else size, generator=generator)[:_HEAD]
 
 

@@ -100,6 +100,16 @@ def test_the_number_of_a_picture_is_known_by_the_beginning_of_its_noise(
     assert recover_items(torch.stack([pictures[item] for item in items]), seed) == items
 
 
+@given(seed=st.integers(0, 2**64 - 1), batch=st.integers(1, 4), height=st.integers(1, 33), width=st.integers(1, 33))
+def test_pictures_of_a_latent_without_batch_index_count_by_position(
+    seed: int, batch: int, height: int, width: int
+) -> None:
+    """As ComfyUI draws it then: all pictures at once, of any number of values."""
+    noise = torch.randn(batch, 4, height, width, generator=torch.Generator("cpu").manual_seed(seed))
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        assert recover_items(noise.to(dtype), seed) == list(range(batch))
+
+
 def test_noise_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
     StageNoise(7, range(3)).draw((4, 8, 8))
