@@ -73,6 +73,8 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
         empty = check_finite(
             {"latent_image: it": latent_image, "latent_image: its mask": denoise_mask, "noise: it": noise}
         )
+        # ComfyUI's samplers multiply them by float32 ones; timesteps in half precision are off by their third digit.
+        sigmas = sigmas.float()
         levels = read_sigmas(sigmas, model_wrap.inner_model.model_sampling)
         stages = plan_stages(self.schedule, levels, *noise.shape[-2:])
         seed = extra_args.get("seed") or 0

@@ -99,3 +99,12 @@ def test_other_sigmas_that_a_model_can_use_are_used_as_they_are(swd, load, name:
     made = make(load(family))
     sigmas = made if isinstance(made, torch.Tensor) else made.result[0]
     assert torch.isfinite(run(swd, load(family), family, sigmas)).all()
+
+
+@pytest.mark.parametrize("family", ["sd35_large", "flux", "sdxl"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_sigmas_of_another_precision_are_numbers_like_others(swd, load, family: str, dtype: torch.dtype) -> None:
+    """ComfyUI's own samplers make float32 of them, as they multiply them by a tensor of the latent's type."""
+    sigmas = torch.tensor([1.0, 0.7, 0.4, 0.0], dtype=dtype)
+    model = load(family)
+    assert torch.equal(run(swd, model, family, sigmas), run(swd, model, family, sigmas.float()))
