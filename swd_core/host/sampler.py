@@ -77,10 +77,11 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
         sigmas = sigmas.float()
         levels = read_sigmas(sigmas, model_wrap.inner_model.model_sampling)
         stages = plan_stages(self.schedule, levels, *noise.shape[-2:])
-        seed = extra_args.get("seed") or 0
+        # Numbers that other packs make may be numpy's, which end below 2^64, or decimal ones; torch takes these too.
+        seed = int(extra_args.get("seed") or 0)
         has_noise = "noise: it" not in empty
         has_latent = latent_image is not None and "latent_image: it" not in empty
-        items = recover_items(noise, seed) if self.items is None else self.items
+        items = recover_items(noise, seed) if self.items is None else list(map(int, self.items))
         remarks = remarks_on(
             model_wrap.model_patcher, self.schedule, stages, items is not None, has_latent and not has_noise
         )

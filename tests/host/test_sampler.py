@@ -136,6 +136,19 @@ def test_a_picture_taken_from_a_batch_keeps_its_number(swd, large, positive, fig
         assert relative_error(taken, alone) <= 1e-6
 
 
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize(
+    ("seed", "index"),
+    [(np.int64(7), [1, 4]), (np.uint64(7), list(np.array([1, 4]))), (7.0, np.array([1, 4])), (7, torch.tensor([1, 4]))],
+    ids=str,
+)
+def test_numbers_of_numpy_and_torch_are_numbers(swd, large, positive, run, seed: Any, index: Any) -> None:
+    """Seeds and batch_index of other packs, which ComfyUI's own samplers take."""
+    given = run(swd, large, positive, empty_latent("sd35_large", (8, 8), 2, batch_index=index), seed, FOUR)
+    plain = run(swd, large, positive, empty_latent("sd35_large", (8, 8), 2, batch_index=[1, 4]), 7, FOUR)
+    assert torch.equal(given["samples"], plain["samples"])
+
+
 def test_global_generators_are_untouched(swd, large, positive) -> None:
     torch.manual_seed(1)
     np.random.seed(1)
