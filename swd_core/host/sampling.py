@@ -51,14 +51,16 @@ def sample_latent(
         downscale_ratio_spacial=latent.get("downscale_ratio_spacial"),
         downscale_ratio_temporal=latent.get("downscale_ratio_temporal"),
     )
+    index = latent.get("batch_index")
+    items = range(samples.shape[0]) if index is None else index
     sigmas = sigmas_tensor(schedule)[schedule.first_step(denoise) if denoise < 1 else 0 :]
     with _generators_kept():
         sampled = _guider(model, positive, negative, cfg).sample(
             # The stages draw their own. This one seeds torch's generators, as every sampler of ComfyUI does: patches
             # such as HyperTile draw from them.
-            comfy.sample.prepare_noise(samples, seed, latent.get("batch_index")),
+            comfy.sample.prepare_noise(samples, seed, index),
             samples,
-            ScaleWiseSampler(schedule, upscale_method, latent.get("batch_index")),
+            ScaleWiseSampler(schedule, upscale_method, items),
             sigmas,
             denoise_mask=latent.get("noise_mask"),
             callback=latent_preview.prepare_callback(model, len(sigmas) - 1),

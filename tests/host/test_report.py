@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from comfy_extras.nodes_custom_sampler import DisableNoise, RandomNoise
 from comfy_extras.nodes_hooks import CreateHookLoraModelOnly, SetModelHooksOnCond
 from comfy_extras.nodes_lora_debug import LoraLoaderBypassModelOnly
@@ -147,3 +148,21 @@ def test_a_family_without_swd_loras_borrows_a_schedule_in_silence(swd, caplog) -
     positive = make_conditioning("sd15")
     all_in_one(swd, load_family("sd15"), positive, {"samples": torch.zeros(1, 4, 16, 16)}, 1, "SDXL, 4 steps")
     assert not log_of(caplog, logging.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("dim", "length", "size", "index"), [(3, 16, (8, 64), [2]), (2, 2, (32, 16), [2]), (0, 2, (8, 8), [2, 5, 0])]
+)
+def test_noise_that_freenoise_has_rearranged_is_known(
+    swd, load, caplog, dim: int, length: int, size: Any, index: list[int]
+) -> None:
+    """Context windows over the width, the height or the batch copy noise about before a sampler sees it."""
+    model = ContextWindowsManualNode.execute(
+        model=load("sd35_large"), context_length=length, context_overlap=1, context_schedule="standard_static",
+        context_stride=1, closed_loop=False, fuse_method="flat", dim=dim, freenoise=True,
+    ).result[0]  # fmt: skip
+    latent = empty_latent("sd35_large", size, len(index), batch_index=index)
+    positive = conditioning("sd35_large", make_text("sd35_large"))
+    first, second = (run(swd, model, positive, latent, 3, "auto")["samples"] for run in (advanced, all_in_one))
+    assert torch.equal(first, second)
+    assert ONLY_ITS_SEED not in log_of(caplog, logging.WARNING)
