@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -98,6 +99,25 @@ def _generators_kept() -> AbstractContextManager[None]:
     return kept
 
 
+class _PositiveGuider(comfy.samplers.CFGGuider):
+    """A guider without a negative prompt, for whose prediction ComfyUI takes zeros wherever the cfg is not 1."""
+
+    def predict_noise(self, *arguments: Any, **options: Any) -> Any:
+        # CFG Override sets another one for a part of the steps.
+        _check_unguided(self.cfg)
+        return super().predict_noise(*arguments, **options)
+
+
+def _check_unguided(cfg: float) -> None:
+    if not math.isclose(cfg, 1.0):
+        raise InputError(
+            "negative: cfg needs a negative prompt.",
+            found=f"cfg {cfg:g} and nothing connected to negative",
+            allowed="cfg 1.0 without a negative prompt, any cfg with one",
+            remedy="set cfg to 1.0, which SwD was trained for, or connect a negative prompt.",
+        )
+
+
 def _guider(model: Any, positive: Any, negative: Any | None, cfg: float) -> comfy.samplers.CFGGuider:
     for name, prompt in (("positive", positive), ("negative", negative)):
         if prompt is not None and not len(prompt):
@@ -107,15 +127,13 @@ def _guider(model: Any, positive: Any, negative: Any | None, cfg: float) -> comf
                 allowed="what a text encoder gives",
                 remedy="connect CLIP Text Encode.",
             )
-    if negative is None and cfg != 1.0:
-        raise InputError(
-            "negative: cfg needs a negative prompt.",
-            found=f"cfg {cfg:g} and nothing connected to negative",
-            allowed="cfg 1.0 without a negative prompt, any cfg with one",
-            remedy="set cfg to 1.0, which SwD was trained for, or connect a negative prompt.",
-        )
-    guider = comfy.samplers.CFGGuider(model)
-    guider.inner_set_conds({"positive": positive} if negative is None else {"positive": positive, "negative": negative})
+    if negative is None:
+        _check_unguided(cfg)
+        guider = _PositiveGuider(model)
+        guider.inner_set_conds({"positive": positive})
+    else:
+        guider = comfy.samplers.CFGGuider(model)
+        guider.inner_set_conds({"positive": positive, "negative": negative})
     guider.set_cfg(cfg)
     return guider
 

@@ -10,6 +10,7 @@ import comfy.samplers
 import numpy as np
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_custom_sampler import BasicGuider, DisableNoise, RandomNoise, SamplerCustomAdvanced
 from diffusers import FlowMatchLCMScheduler
 from reference import ItemNoise, make_text, predict, sample, stage_sizes
@@ -172,6 +173,22 @@ def test_at_cfg_1_the_negative_prompt_costs_nothing_and_changes_nothing(swd, lar
 def test_cfg_without_a_negative_prompt_is_an_error(swd, large, positive) -> None:
     with pytest.raises(ValueError, match=r"^negative: cfg needs a negative prompt\."):
         all_in_one(swd, large, positive, empty_latent("sd35_large", (16, 16)), 0, FOUR, cfg=2.0)
+
+
+def test_so_is_one_that_a_patch_of_the_model_sets_for_a_part_of_the_steps(swd, large, positive) -> None:
+    """As ComfyUI's CFG Override (0.30) does. The picture would be made of three times the prediction."""
+
+    def override(executor: Any, *arguments: Any) -> Any:
+        executor.class_obj.cfg = 3.0 if float(arguments[1][0]) < 0.8 else 1.0
+        return executor(*arguments)
+
+    model = large.clone()
+    model.add_wrapper(WrappersMP.PREDICT_NOISE, override)
+    latent = empty_latent("sd35_large", (16, 16))
+    with pytest.raises(ValueError, match=r"^negative: cfg needs a negative prompt\.\nFound: cfg 3 and nothing"):
+        all_in_one(swd, model, positive, latent, 0, FOUR)
+    negative = conditioning("sd35_large", make_text("sd35_large", seed=1))
+    assert torch.isfinite(all_in_one(swd, model, positive, latent, 0, FOUR, negative=negative)["samples"]).all()
 
 
 def test_sdxl_sigmas_come_from_the_model(swd, load) -> None:
