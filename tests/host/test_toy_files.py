@@ -80,7 +80,7 @@ def test_the_committed_evaluation_has_every_row() -> None:
 def test_the_demo_draws_what_its_text_says(client: ComfyClient) -> None:
     """The demo's own prompt, through real loaders and the real CLIP-L; the evaluation's judge reads the picture.
 
-    Not the shapes: the evaluation finds a quarter of them wrong.
+    Not the shapes: the evaluation finds one in seven of the second ones wrong.
     """
     assert DEMO_CAPTION.text == TEXT
     result = client.run(toy_prompt())

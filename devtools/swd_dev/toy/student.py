@@ -43,7 +43,7 @@ SHEET_EVERY = 250
 # Upstream's losses. The rest is for a small model: a rate far above upstream's 5e-6, and fewer updates of the
 # fake-score network, which here keeps up with the student as it is.
 SETTINGS: dict[str, Any] = {
-    "steps": 2000,
+    "steps": 4000,
     "teacher_cfg": GUIDANCE,
     "batch_size": 16,
     "rank": 32,
