@@ -50,6 +50,15 @@ def test_a_patch_of_the_unet_runs_at_every_stage(swd, load, node: Any, options: 
     assert result.shape[-2:] == SIZE
 
 
+@pytest.mark.parametrize("sample", [all_in_one, advanced])
+def test_a_patch_that_needs_a_negative_prompt_says_so(swd, load, sample: Any) -> None:
+    """ComfyUI gives it None, for which it has no use, or nothing to do."""
+    model = patched(SelfAttentionGuidance, load("sdxl"), scale=0.5, blur_sigma=2.0)
+    positive = conditioning("sdxl", make_text("sdxl"))
+    with pytest.raises(ValueError, match=r"^negative: a patch on the model needs a negative prompt\."):
+        sample(swd, model, positive, empty_latent("sdxl", SIZE), 2, "auto")
+
+
 def test_a_patch_that_draws_from_torch_gives_the_same_picture_for_the_same_seed(swd, load) -> None:
     """HyperTile chooses its tiles so. Both ways to sample leave torch's generator alike."""
     tiled = patched(HyperTile, load("sdxl"), tile_size=64, swap_size=3, max_depth=2, scale_depth=False)
