@@ -40,6 +40,16 @@ def swd(pack: Path, tiny_models: Path) -> dict[str, Any]:
     return {name: comfy_nodes.NODE_CLASS_MAPPINGS[name] for name in set(comfy_nodes.NODE_CLASS_MAPPINGS) - before}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_model_folders(swd) -> Iterator[None]:
+    """What a module adds to ComfyUI's model folders is its own: files of another may have the same names."""
+    before = {kind: list(paths) for kind, (paths, _) in folder_paths.folder_names_and_paths.items()}
+    yield
+    for kind, paths in before.items():
+        folder_paths.folder_names_and_paths[kind][0][:] = paths
+    folder_paths.filename_list_cache.clear()
+
+
 @pytest.fixture(scope="session")
 def load(tiny_models: Path):
     """Load the tiny model of a family with ComfyUI's own loader; one instance a session."""

@@ -43,12 +43,10 @@ def published(tiny_models: Path) -> tuple[dict[str, Tensor], dict[str, Any], byt
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("bad")
     folder_paths.add_model_folder_path("loras", str(made))
-    yield made
-    folder_paths.folder_names_and_paths["loras"][0].remove(str(made))
-    folder_paths.filename_list_cache.clear()
+    return made
 
 
 @pytest.fixture(scope="module", autouse=True)
