@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from . import compile, distill, latent, lora, plot, sampler, schedule
+from . import compile, dataset, distill, latent, lora, plot, sampler, schedule
 
-NODES = [*schedule.NODES, *sampler.NODES, *latent.NODES, *lora.NODES, *plot.NODES, *distill.NODES, *compile.NODES]
+_FILES = (schedule, sampler, latent, lora, plot, dataset, distill, compile)
+NODES = [node for file in _FILES for node in file.NODES]

@@ -9,6 +9,9 @@ from ..swd_core.resize import METHODS
 CATEGORY = "SwD"
 
 ScheduleType = io.Custom("SWD_SCHEDULE")
+DatasetType = io.Custom("SWD_DATASET")
+
+TRAINING_ALIASES = ["SwD", "train LoRA", "distillation", "few step", "scale-wise", "DMD", "MMD"]
 
 
 def upscale_method_input() -> io.Combo.Input:

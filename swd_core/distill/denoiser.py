@@ -17,7 +17,7 @@ Timesteps = Sequence[float]
 """A timestep t in (0, 1] for each picture. Plain numbers: to read them from a tensor would wait for the device."""
 
 Prediction = Callable[[Tensor, Tensor, Condition], Tensor]
-"""(noisy latent [B, C, H, W], t [B] in (0, 1], condition) -> velocity or noise [B, C, H, W]."""
+"""(noisy latent [B, C, H, W], t [B] in (0, 1], condition) -> velocity [B, C, H, W]."""
 
 
 class Denoiser(Protocol):
@@ -63,30 +63,6 @@ class FlowDenoiser:
     def clean(self, noisy: Tensor, timesteps: Timesteps, condition: Condition) -> Tensor:
         t = per_picture(timesteps, noisy)
         return noisy.float() - t * self.velocity(noisy, t.flatten(), condition).float()
-
-
-@dataclass(frozen=True)
-class NoiseDenoiser:
-    """A DDPM: x = sqrt(abar) x0 + sqrt(1 - abar) n, and the model predicts n.
-
-    `alpha_bar` maps each timestep in (0, 1] to its abar.
-    """
-
-    noise: Prediction
-    alpha_bar: Callable[[Tensor], Tensor]
-
-    def start(self, noise: Tensor, timesteps: Timesteps) -> Tensor:
-        return noise
-
-    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Timesteps) -> Tensor:
-        abar = self.alpha_bar(per_picture(timesteps, clean))
-        return abar.sqrt() * clean + (1 - abar).sqrt() * noise
-
-    def clean(self, noisy: Tensor, timesteps: Timesteps, condition: Condition) -> Tensor:
-        t = per_picture(timesteps, noisy)
-        abar = self.alpha_bar(t)
-        predicted = self.noise(noisy, t.flatten(), condition).float()
-        return (noisy.float() - (1 - abar).sqrt() * predicted) / abar.sqrt()
 
 
 def guided(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from einops import rearrange
-from swd_pack.swd_core.distill.denoiser import Condition, Denoiser, FlowDenoiser, NoiseDenoiser
+from swd_pack.swd_core.distill.denoiser import (
+    Condition,
+    Denoiser,
+    FlowDenoiser,
+    Prediction,
+    Timesteps,
+    per_picture,
+)
 from swd_pack.swd_core.distill.features import FeatureTap
 from swd_pack.swd_core.distill.grid import SD3_GRID
 from swd_pack.swd_core.distill.lora import Adapters
@@ -58,6 +66,30 @@ class TinyModel(nn.Module):
 
 def alpha_bar(timesteps: Tensor) -> Tensor:
     return (1 - 0.9 * timesteps) ** 2
+
+
+@dataclass(frozen=True)
+class NoiseDenoiser:
+    """A DDPM: x = sqrt(abar) x0 + sqrt(1 - abar) n, and the model predicts n, so that no loss relies on a flow.
+
+    `alpha_bar` maps each timestep in (0, 1] to its abar.
+    """
+
+    noise: Prediction
+    alpha_bar: Callable[[Tensor], Tensor]
+
+    def start(self, noise: Tensor, timesteps: Timesteps) -> Tensor:
+        return noise
+
+    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Timesteps) -> Tensor:
+        abar = self.alpha_bar(per_picture(timesteps, clean))
+        return abar.sqrt() * clean + (1 - abar).sqrt() * noise
+
+    def clean(self, noisy: Tensor, timesteps: Timesteps, condition: Condition) -> Tensor:
+        t = per_picture(timesteps, noisy)
+        abar = self.alpha_bar(t)
+        predicted = self.noise(noisy, t.flatten(), condition).float()
+        return (noisy.float() - (1 - abar).sqrt() * predicted) / abar.sqrt()
 
 
 def make_network(kind: str = "flow", rank: int = 3, checkpointing: bool = False) -> tuple[TinyModel, Network]:

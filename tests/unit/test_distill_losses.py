@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from diffusers import FlowMatchEulerDiscreteScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_network import TIMESTEPS, Pictures, alpha_bar, make_network, settings_of
-from swd_pack.swd_core.distill.denoiser import FlowDenoiser, NoiseDenoiser, guided
+from small_network import TIMESTEPS, NoiseDenoiser, Pictures, alpha_bar, make_network, settings_of
+from swd_pack.swd_core.distill.denoiser import FlowDenoiser, guided
 from swd_pack.swd_core.distill.dmd import dmd_loss, fake_score_loss
 from swd_pack.swd_core.distill.draws import Draws, Purpose, epoch_order, make_generator
 from swd_pack.swd_core.distill.gan import Discriminator, discriminator_loss, generator_loss
