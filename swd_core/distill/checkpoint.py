@@ -22,6 +22,7 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> None:
     names, history = pack_history(trainer.history)
     metadata = {
         "step": str(trainer.step),
+        "rounds": str(trainer.rounds),
         "losses": json.dumps(names),
         "settings": json.dumps(trainer.settings.to_dict()),
         "origin": json.dumps(trainer.origin),
@@ -43,7 +44,7 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> bool:
     before = {**json.loads(metadata.get("settings", "{}")), **json.loads(metadata.get("origin", "{}"))}
     check_identity(before, trainer.origin, trainer.settings)
     history = _history(tensors.pop(_HISTORY, None), metadata)
-    trainer.load(tensors, int(metadata["step"]), history)
+    trainer.load(tensors, int(metadata["step"]), history, int(metadata.get("rounds", "0")))
     return True
 
 

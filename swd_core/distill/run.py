@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +10,8 @@ from pathlib import Path
 from ..errors import InputError
 from .checkpoint import save_checkpoint
 from .trainer import Trainer
+
+logger = logging.getLogger("swd")
 
 AfterStep = Callable[[int, dict[str, float]], None]
 """(steps done, losses of the last). May raise to stop the run, which keeps the step."""
@@ -20,30 +22,34 @@ def run_training(
 ) -> None:
     """Train to the last step, within `trainer`'s installed network.
 
-    `folder`: where the checkpoint goes; None where another process writes it. However the run ends, the LoRA and the
-    checkpoint of its last whole step are written.
+    `folder`: where the checkpoint goes; None where another process writes it. However the run ends, the LoRA of its
+    last whole step is written, and a checkpoint from which it goes on as if it had not stopped.
 
     Raises:
         InputError: a loss that is no number any more; what was saved before stays.
     """
-    saved = trainer.step
+    saved = trainer.step, trainer.rounds
 
     def save() -> None:
         nonlocal saved
-        if folder is not None and trainer.step != saved:
-            save_checkpoint(trainer, folder)
+        now = trainer.step, trainer.rounds
+        if folder is None or now == saved:
+            return
+        save_checkpoint(trainer, folder)
+        if trainer.step != saved[0]:
             write_lora()
-            saved = trainer.step
+        saved = now
 
     every = trainer.settings.save_every
     while trainer.step < trainer.settings.steps:
         try:
             losses = trainer.train_step()
         except BaseException:
-            # The adversary may have had updates of the step that broke off, which is better than hours lost. A device
-            # that failed cannot be read any more; then what it failed of is what the user should see.
-            with contextlib.suppress(Exception):
+            # A device that failed cannot be read any more; then what it failed of is what the user should see.
+            try:
                 save()
+            except Exception as error:
+                logger.warning("SwD: training stopped, and its steps after %d could not be saved: %s", saved[0], error)
             raise
         _check(losses, trainer.step)
         try:

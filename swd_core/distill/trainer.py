@@ -21,6 +21,10 @@ from .settings import DistillSettings
 from .update import Average, Learner
 from .workers import Alone, Workers
 
+WithinStep = Callable[[int, int, int], None]
+"""(number of the step, pictures that it has worked on, pictures of the whole step), after each micro-batch. May raise
+to stop the run, which keeps the updates before."""
+
 _ALONE = Alone()
 # The one part of a checkpoint that may come and go from one continuation to the next.
 _AVERAGE = "average"
@@ -30,8 +34,9 @@ class Trainer:
     """Trains the LoRA of a student, stage after stage in turn, and where asked for that of its adversary.
 
     `timesteps`: t in (0, 1] of each stage. `origin`: what tells this run from others beside its settings, as plain
-    values by name. All random numbers follow from the seed, the step and the picture, so a run
-    that goes on from `tensors` is the same as one that never stopped. Steps run within `network.installed()`.
+    values by name. All random numbers follow from the seed, the step and the picture, so a run that goes on from
+    `tensors`, `step` and `rounds` is the same as one that never stopped. `rounds`: updates that the adversary has had
+    of a step that broke off. Steps run within `network.installed()`.
 
     Raises:
         InputError: fewer pictures than one, or a batch that the processes cannot share evenly.
@@ -46,12 +51,14 @@ class Trainer:
         settings: DistillSettings,
         workers: Workers = _ALONE,
         origin: Mapping[str, Any] | None = None,
+        within_step: WithinStep | None = None,
     ) -> None:
         _check(data, settings, workers)
         self.settings = settings
         self.origin = {**(origin or {}), "timesteps": list(timesteps)}
-        self.step = 0
+        self.step = self.rounds = 0
         self.history: list[dict[str, float]] = []
+        self._within_step = within_step
         self._network, self._workers = network, workers
         self._timesteps = tuple(timesteps)
         self._batches = Batches(data, settings.seed)
@@ -91,36 +98,42 @@ class Trainer:
         """One update of the student, after those of its adversary; returns the losses by name."""
         stage = self.step % len(self._timesteps)
         losses: dict[str, Tensor] = {}
-        rounds = self.settings.fake_steps if self._adversary else 0
-        for number in range(rounds):
+        rounds = self._rounds_of_a_step
+        for number in range(self.rounds, rounds):
             assert self._adversary is not None
-            found = self._accumulate(self._objective.fake, stage, self.step * (rounds + 1) + number)
+            found = self._accumulate(self._objective.fake, stage, number)
             norm = self._adversary.update(self.step)
             losses = {**found, "fake gradient norm": norm}
+            self.rounds = number + 1
         losses.pop(TOTAL, None)
-        losses |= self._accumulate(self._objective.student, stage, self.step * (rounds + 1) + rounds)
+        losses |= self._accumulate(self._objective.student, stage, rounds)
         losses["gradient norm"] = self._student.update(self.step)
         if self._average:
             self._average.update()
+        self.step, self.rounds = self.step + 1, 0
         # To read a number waits for the device, so all are read at once and when all is done.
         numbers = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
-        self.step += 1
         self.history.append(numbers)
         return numbers
 
     def _accumulate(
         self, objective: Callable[[Pair, Draws], Mapping[str, Tensor]], stage: int, number: int
     ) -> dict[str, Tensor]:
-        """Gradients and mean losses of batch `number` of the endless list; this process takes its share of it."""
+        """Gradients and mean losses of batch `number` of this step; this process takes its share of it."""
         share = self.settings.batch_size // self._workers.count
-        first = number * self.settings.batch_size + self._workers.rank * share
+        batches = self._rounds_of_a_step + 1
+        first = (self.step * batches + number) * self.settings.batch_size + self._workers.rank * share
         sums: dict[str, Tensor] = {}
+        done = number * share
         for batch in self._batches.load(range(first, first + share), stage, self.settings.micro_batch, self._device):
             losses = objective(*self._pair(batch, stage))
             part = len(batch.items) / share
             (losses[TOTAL] * part).backward()  # type: ignore[no-untyped-call]
             for name, loss in losses.items():
                 sums[name] = sums.get(name, torch.zeros((), device=self._device)) + part * loss.detach()
+            done += len(batch.items)
+            if self._within_step:
+                self._within_step(self.step + 1, done, batches * share)
         means = self._workers.mean(torch.stack(list(sums.values())))
         return dict(zip(sums, means, strict=True))
 
@@ -129,6 +142,10 @@ class Trainer:
         noise = on_device(draws.noise(Purpose.INPUT, batch.stage.target.shape[1:]), self._device)
         timesteps = [self._timesteps[stage]] * len(batch.items)
         return make_pair(batch.stage, noise, timesteps, batch.condition, self._network.denoiser), draws
+
+    @property
+    def _rounds_of_a_step(self) -> int:
+        return self.settings.fake_steps if self._adversary else 0
 
     @property
     def _device(self) -> torch.device:
@@ -142,12 +159,14 @@ class Trainer:
         return {name: (values[2 * index], values[2 * index + 1]) for index, name in enumerate(names)}
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that a checkpoint needs beside `step` and `history`."""
+        """All that a checkpoint needs beside `step`, `rounds` and `history`."""
         return {
             f"{part}.{name}": value for part, state in self._parts().items() for name, value in state.tensors().items()
         }
 
-    def load(self, tensors: Mapping[str, Tensor], step: int, history: Sequence[Mapping[str, float]]) -> None:
+    def load(
+        self, tensors: Mapping[str, Tensor], step: int, history: Sequence[Mapping[str, float]], rounds: int = 0
+    ) -> None:
         """Go on from a checkpoint. An average that it does not hold starts from the student as it is there.
 
         Raises:
@@ -173,7 +192,7 @@ class Trainer:
             ) from error
         if self._average and _AVERAGE not in grouped:
             self._average.restart()
-        self.step = step
+        self.step, self.rounds = step, rounds
         self.history = [dict(losses) for losses in history]
 
     def _parts(self) -> dict[str, Learner | Average]:

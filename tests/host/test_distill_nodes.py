@@ -153,6 +153,35 @@ def test_an_interrupt_keeps_the_run_and_the_next_one_goes_on_as_if_nothing_had_h
     assert whole.keys() == parts.keys() and all(torch.equal(parts[key], value) for key, value in whole.items())
 
 
+def test_an_interrupt_within_a_step_does_not_wait_for_its_end(distill, load, output: Path) -> None:
+    settings = {"steps": 2, "dmd": True, "batch_size": 8, "fake_steps": 2, "micro_batch": 1, "preview_every": 0}
+    passes, last = 0, 0
+
+    def press_the_button(*arguments: Any) -> None:
+        nonlocal passes
+        passes += 1
+        if passes == last:
+            comfy.model_management.interrupt_current_processing()
+
+    model = load(FAMILY)
+    handle = model.model.diffusion_model.register_forward_pre_hook(press_the_button)
+    try:
+        distill(model=model, lora_name="unbroken", **settings)
+        last, passes = round(0.7 * passes), 0
+        with pytest.raises(comfy.model_management.InterruptProcessingException):
+            distill(model=model, lora_name="broken", **settings)
+    finally:
+        handle.remove()
+    # At most those of one picture.
+    assert last <= passes < last + 6
+    with safe_open(output / "swd/training/broken/checkpoint.safetensors", framework="pt") as file:
+        assert (file.metadata()["step"], file.metadata()["rounds"]) == ("1", "1")
+    assert "went on from 1" in distill(lora_name="broken", **settings)[3]
+    files = [output / f"loras/{name}/adapter_model.safetensors" for name in ("unbroken", "broken")]
+    unbroken, broken = map(tensors_of, files)
+    assert all(torch.equal(broken[key], value) for key, value in unbroken.items())
+
+
 MAPS = Path("/proc/self/maps")
 
 

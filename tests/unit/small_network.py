@@ -23,7 +23,7 @@ from swd_pack.swd_core.distill.network import Network
 from swd_pack.swd_core.distill.pairs import StageLatents
 from swd_pack.swd_core.distill.settings import DistillSettings
 from swd_pack.swd_core.distill.targets import choose_targets, linear_targets
-from swd_pack.swd_core.distill.trainer import Trainer
+from swd_pack.swd_core.distill.trainer import Trainer, WithinStep
 from swd_pack.swd_core.distill.workers import Alone, Workers
 from torch import Tensor, nn
 
@@ -131,6 +131,12 @@ def settings_of(**values: Any) -> DistillSettings:
 
 
 def make_trainer(
-    network: Network, workers: Workers | None = None, data: Pictures | None = None, **values: Any
+    network: Network,
+    workers: Workers | None = None,
+    data: Pictures | None = None,
+    within_step: WithinStep | None = None,
+    **values: Any,
 ) -> Trainer:
-    return Trainer(network, data or Pictures(), TIMESTEPS, SD3_GRID, settings_of(**values), workers or Alone())
+    settings = settings_of(**values)
+    data, workers = data or Pictures(), workers or Alone()
+    return Trainer(network, data, TIMESTEPS, SD3_GRID, settings, workers, within_step=within_step)

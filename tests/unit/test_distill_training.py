@@ -225,6 +225,61 @@ def test_a_step_that_breaks_off_keeps_those_before(tmp_path: Path) -> None:
     assert all(torch.equal(parts[name], value) for name, value in whole.items())
 
 
+@pytest.mark.parametrize("pictures", [1, 4, 8, 11])
+def test_a_run_stopped_within_a_step_goes_on_as_if_it_had_not(tmp_path: Path, pictures: int) -> None:
+    """A step has two batches of four pictures for the adversary, and one for the student."""
+
+    def run(folder: Path, stop: bool) -> Trainer:
+        def within_step(step: int, done: int, total: int) -> None:
+            assert total == 12
+            if stop and (step, done) == (3, pictures):
+                raise KeyboardInterrupt
+
+        network = make_network()[1]
+        trainer = make_trainer(network, steps=5, micro_batch=1, save_every=0, ema=0.5, within_step=within_step)
+        load_checkpoint(trainer, folder)
+        with network.installed():
+            run_training(trainer, folder, lambda: written.append(trainer.step), lambda step, losses: None)
+        return trainer
+
+    written: list[int] = []
+    whole = run(tmp_path / "whole", False).tensors()
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", True)
+    assert written == [5, 2]
+    metadata = read_tensors(tmp_path / "parts" / "checkpoint.safetensors")[1]
+    assert (metadata["step"], metadata["rounds"]) == ("2", str((pictures - 1) // 4))
+    going_on = run(tmp_path / "parts", False)
+    assert going_on.rounds == 0 and len(going_on.history) == 5
+    parts = going_on.tensors()
+    assert parts.keys() == whole.keys()
+    assert all(torch.equal(parts[name], value) for name, value in whole.items())
+
+
+def test_a_first_step_that_breaks_off_writes_no_lora_that_does_nothing(tmp_path: Path) -> None:
+    def stop(step: int, done: int, total: int) -> None:
+        if done == 9:
+            raise KeyboardInterrupt
+
+    network = make_network()[1]
+    trainer = make_trainer(network, micro_batch=1, within_step=stop)
+    written: list[int] = []
+    with network.installed(), pytest.raises(KeyboardInterrupt):
+        run_training(trainer, tmp_path, lambda: written.append(trainer.step), lambda step, losses: None)
+    assert not written and read_tensors(tmp_path / "checkpoint.safetensors")[1]["rounds"] == "2"
+
+
+def test_steps_that_cannot_be_saved_after_a_fault_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def full() -> None:
+        raise OSError("no space left")
+
+    network = make_network()[1]
+    trainer = make_trainer(network, data=Scarce(left=18), dmd=False, gan=False, steps=6, save_every=0)
+    with network.installed(), pytest.raises(MemoryError):
+        run_training(trainer, tmp_path, full, lambda step, losses: None)
+    assert "its steps after 0 could not be saved: no space left" in caplog.text
+
+
 def test_a_loss_that_is_no_number_ends_the_run_and_saves_nothing(tmp_path: Path) -> None:
     network = make_network()[1]
     trainer = make_trainer(network, dmd=False, gan=False)

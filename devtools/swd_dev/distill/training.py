@@ -44,20 +44,29 @@ def train_file(file: TrainingFile, workers: AccelerateWorkers | None) -> None:
     settings = settings_from(file.training)
     dataset = _dataset(file.dataset, schedule)
     first = workers is None or workers.rank == 0
-
-    def after_step(session: Any, losses: dict[str, float]) -> None:
-        if first:
-            shown = ", ".join(f"{name} {value:.5g}" for name, value in losses.items())
-            print(f"step {session.trainer.step} of {settings.steps}: {shown}", flush=True)
-
     session = _session.train(
-        model, dataset, schedule, file.lora, settings, after_step, file.start_over, workers or Alone()
+        model, dataset, schedule, file.lora, settings, _Lines(first), file.start_over, workers or Alone()
     )
     if first:
         folder = _places.run_folder(file.lora)
         (folder / "losses.json").write_text(json.dumps(session.trainer.history), encoding="utf-8")
         draw_losses(session.trainer.history, file.lora).save(folder / "losses.png")
         print(session.lora_file)
+
+
+class _Lines:
+    """Progress as one printed line a step, of process 0."""
+
+    def __init__(self, first: bool) -> None:
+        self._first = first
+
+    def after_step(self, session: Any, losses: dict[str, float]) -> None:
+        if self._first:
+            shown = ", ".join(f"{name} {value:.5g}" for name, value in losses.items())
+            print(f"step {session.trainer.step} of {session.settings.steps}: {shown}", flush=True)
+
+    def within_step(self, step: int, done: int, total: int) -> None:
+        pass
 
 
 def load_model(file: TrainingFile) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import comfy.model_management
@@ -14,6 +15,8 @@ from ..progress import announce
 from .session import Session
 
 _PREVIEW_SIDE = 512
+# A tiny model has more passes a second than anybody can read.
+_SECONDS_BETWEEN_LINES = 0.5
 
 
 class DatasetProgress:
@@ -37,8 +40,17 @@ class TrainingProgress:
 
     def __init__(self) -> None:
         self._bar: Any = None
+        self._told = time.monotonic()
 
-    def __call__(self, session: Session, losses: dict[str, float]) -> None:
+    def within_step(self, step: int, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._told > _SECONDS_BETWEEN_LINES:
+            self._told = now
+            announce(f"training step {step}: picture {done} of {total}")
+        # A step of a large model takes minutes.
+        comfy.model_management.throw_exception_if_processing_interrupted()
+
+    def after_step(self, session: Session, losses: dict[str, float]) -> None:
         settings, step = session.settings, session.trainer.step
         self._bar = self._bar or comfy.utils.ProgressBar(settings.steps)
         announce(f"training step {step} of {settings.steps}, loss {losses['total']:.4g}")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import comfy.model_management
 import comfy.model_sampling
@@ -34,7 +33,18 @@ from .places import lora_folder, run_folder
 from .teacher import Dataset
 
 _ALONE = Alone()
-AfterStep = Callable[["Session", dict[str, float]], None]
+
+
+class Progress(Protocol):
+    """What a run tells while it lasts. Each may raise to stop the run, which keeps what is trained so far."""
+
+    def after_step(self, session: Session, losses: dict[str, float]) -> None:
+        """The losses of a step by name."""
+        ...
+
+    def within_step(self, step: int, done: int, total: int) -> None:
+        """See `swd_core.distill.trainer.WithinStep`."""
+        ...
 
 
 @dataclass
@@ -87,13 +97,13 @@ def train(
     schedule: Schedule,
     name: str,
     settings: DistillSettings,
-    after_step: AfterStep,
+    progress: Progress,
     start_over: bool = False,
     workers: Workers = _ALONE,
 ) -> Session:
     """Train the LoRA `name` for a ModelPatcher; goes on from the checkpoint of that name if there is one.
 
-    The model keeps its weights. `after_step` may raise to stop, which keeps the run.
+    The model keeps its weights.
 
     Raises:
         InputError: a dataset that was not made for this schedule, a name that is no folder name, a checkpoint of
@@ -105,7 +115,7 @@ def train(
     diffusion_model = patcher.model.diffusion_model
     exact = float32_mode(patcher.model) if settings.precision == "fp32" else contextlib.nullcontext()
     with training_mode(diffusion_model), exact:
-        session = _prepare(patcher, data, dataset, schedule, name, settings, start_over, workers)
+        session = _prepare(patcher, data, dataset, schedule, name, settings, progress, start_over, workers)
         if start_over and workers.rank == 0:
             # Not before the new run is known to be one, for what is gone is gone. No other process looks at it.
             _remove(folder)
@@ -114,7 +124,7 @@ def train(
                 session.trainer,
                 folder if workers.rank == 0 else None,
                 session.write_lora,
-                lambda step, losses: after_step(session, losses),
+                lambda step, losses: progress.after_step(session, losses),
             )
     if workers.rank == 0 and (session.idle or not session.lora_file.is_file()):
         # What is written may have changed, such as its dtype.
@@ -143,6 +153,7 @@ def _prepare(
     schedule: Schedule,
     name: str,
     settings: DistillSettings,
+    progress: Progress,
     start_over: bool,
     workers: Workers,
 ) -> Session:
@@ -153,7 +164,8 @@ def _prepare(
         "sizes": show_sizes(schedule.sizes(*dataset.sizes[-1])),
         "scales": list(schedule.scales),
     }
-    trainer = Trainer(network, data, schedule.timesteps, _grid(patcher, schedule), settings, workers, origin)
+    grid = _grid(patcher, schedule)
+    trainer = Trainer(network, data, schedule.timesteps, grid, settings, workers, origin, progress.within_step)
     if not start_over:
         load_checkpoint(trainer, run_folder(name))
     if trainer.step > settings.steps:
