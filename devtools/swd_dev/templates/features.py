@@ -76,11 +76,10 @@ def regional_prompts() -> Graph:
     members = [together[0]]
     sides = (("On the left", "A medieval castle on a hill", 0.0), ("On the right", "A field of sunflowers", 0.5))
     for number, (title, text, x) in enumerate(sides):
-        # Nodes 2.0 draws the area node 204 high with its title.
         y = LOWER + 240 * (number + 1)
         words = prompt(graph, loaded, text, y, title)
         area = graph.add(
-            "ConditioningSetAreaPercentage", (COLUMNS[3], y), (320, 160), [("CONDITIONING", "CONDITIONING")],
+            "ConditioningSetAreaPercentage", (COLUMNS[3], y), (320, 195), [("CONDITIONING", "CONDITIONING")],
             [("conditioning", "CONDITIONING", words)], [0.5, 1.0, x, 0.0, 1.0], title=f"{title}: half of the picture",
         )  # fmt: skip
         combined = graph.add(
@@ -116,7 +115,7 @@ def controlnet() -> Graph:
         [("conditioning", "CONDITIONING", positive)],
     )  # fmt: skip
     controlled = graph.add(
-        "ControlNetApplyAdvanced", (COLUMNS[3] + 320, LOWER), (320, 190),
+        "ControlNetApplyAdvanced", (COLUMNS[3] + 320, LOWER), (320, 225),
         [("positive", "CONDITIONING"), ("negative", "CONDITIONING")],
         [("positive", "CONDITIONING", positive), ("negative", "CONDITIONING", (negative, 0)),
          ("control_net", "CONTROL_NET", (control, 0)), ("image", "IMAGE", (edges, 0)), ("vae", "VAE", loaded.vae)],

@@ -1,7 +1,9 @@
 """Parts that templates share.
 
 Models, LoRA and schedule stand in the upper lane, prompt and picture in the lower one; columns run from left to right.
-Positions are those of the canvas. LoRA and schedule have room below for the text that they show once they have run.
+Positions are those of the canvas. Nodes have the height that ComfyUI 0.18 draws in Nodes 2.0, the largest of all
+pages, so that their groups hold them. LoRA and schedule have room below for the text that they show once they have
+run.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ def load(graph: Graph, base: Base, extra: Sequence[int] = ()) -> Loaded:
     first = len(graph.nodes) + 1
     model, clip, vae, files = _loaders(graph, base)
     lora = graph.add(
-        "SWDLoraLoader", (COLUMNS[1], 0), (WIDTH, 130), [("model", "MODEL"), ("report", "STRING")],
+        "SWDLoraLoader", (COLUMNS[1], 0), (WIDTH, 150), [("model", "MODEL"), ("report", "STRING")],
         [("model", "MODEL", model)], [base.lora.name, 1.0], models=[base.lora],
     )  # fmt: skip
     if base.has_t5:
@@ -63,7 +65,7 @@ def _loaders(graph: Graph, base: Base) -> tuple[Slot, Slot, Slot, list[File]]:
         "DualCLIPLoader", (0, 160), (WIDTH, 140), [("CLIP", "CLIP")],
         widgets=[CLIP_L.name, T5.name, "flux", "default"], models=[CLIP_L, T5],
     )  # fmt: skip
-    vae = graph.add("VAELoader", (0, 360), (WIDTH, 60), [("VAE", "VAE")], widgets=[AE.name], models=[AE])
+    vae = graph.add("VAELoader", (0, 360), (WIDTH, 70), [("VAE", "VAE")], widgets=[AE.name], models=[AE])
     return (model, 0), (clip, 0), (vae, 0), [FLUX, CLIP_L, T5, AE]
 
 
@@ -104,7 +106,7 @@ def prompt(graph: Graph, loaded: Loaded, text: str, y: int = LOWER, title: str =
 
 
 def empty_latent(graph: Graph, base: Base, at: tuple[int, int], step: int = 4) -> Slot:
-    node = graph.add(base.empty_latent, at, (WIDTH, 120), [("LATENT", "LATENT")], widgets=[1024, 1024, 1])
+    node = graph.add(base.empty_latent, at, (WIDTH, 130), [("LATENT", "LATENT")], widgets=[1024, 1024, 1])
     graph.group(f"Step {step} - Image size", [node])
     return node, 0
 

@@ -84,7 +84,7 @@ def _sample(graph: Graph, trained: int, clip: Slot) -> Slot:
         ["A lighthouse beside a quiet harbour at dusk, photo"], title="Prompt",
     )  # fmt: skip
     size = graph.add(
-        "EmptySD3LatentImage", (x, 760), (320, 120), [("LATENT", "LATENT")], widgets=[1024, 1024, 1]
+        "EmptySD3LatentImage", (x, 760), (320, 130), [("LATENT", "LATENT")], widgets=[1024, 1024, 1]
     )  # fmt: skip
     graph.group("Step 5 - A picture with it", [stages, report, text, size])
     return _sampler(graph, (trained, 0), (text, 0), (size, 0), (stages, 0), (x + 420, 0)), 0
