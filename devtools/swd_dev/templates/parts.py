@@ -1,8 +1,8 @@
 """Parts that templates share.
 
 Models, LoRA and schedule stand in the upper lane, prompt and picture in the lower one; columns run from left to right.
-Positions are those of the canvas. Nodes have the height that ComfyUI 0.18 draws in Nodes 2.0, the largest of all
-pages, so that their groups hold them. LoRA and schedule have room below for the text that they show once they have
+Positions are those of the canvas. Nodes have the largest height that any page from ComfyUI 0.16 on draws in Nodes
+2.0, so that their groups hold them. LoRA and schedule have room below for the text that they show once they have
 run.
 """
 
@@ -43,7 +43,7 @@ def load(graph: Graph, base: Base, extra: Sequence[int] = ()) -> Loaded:
     if base.has_t5:
         # The students were trained on T5 tokens padded to 512 without a mask (upstream README, max_sequence_length).
         padding = graph.add(
-            "T5TokenizerOptions", (COLUMNS[1], 250), (WIDTH, 110), [("CLIP", "CLIP")], [("clip", "CLIP", clip)],
+            "T5TokenizerOptions", (COLUMNS[1], 250), (WIDTH, 120), [("CLIP", "CLIP")], [("clip", "CLIP", clip)],
             [0, 512], title="T5 padding as in training",
         )  # fmt: skip
         clip = (padding, 0)
@@ -62,10 +62,10 @@ def _loaders(graph: Graph, base: Base) -> tuple[Slot, Slot, Slot, list[File]]:
         "UNETLoader", (0, 0), (WIDTH, 90), [("MODEL", "MODEL")], widgets=[FLUX.name, "default"], models=[FLUX]
     )
     clip = graph.add(
-        "DualCLIPLoader", (0, 160), (WIDTH, 140), [("CLIP", "CLIP")],
+        "DualCLIPLoader", (0, 160), (WIDTH, 155), [("CLIP", "CLIP")],
         widgets=[CLIP_L.name, T5.name, "flux", "default"], models=[CLIP_L, T5],
     )  # fmt: skip
-    vae = graph.add("VAELoader", (0, 360), (WIDTH, 70), [("VAE", "VAE")], widgets=[AE.name], models=[AE])
+    vae = graph.add("VAELoader", (0, 380), (WIDTH, 70), [("VAE", "VAE")], widgets=[AE.name], models=[AE])
     return (model, 0), (clip, 0), (vae, 0), [FLUX, CLIP_L, T5, AE]
 
 

@@ -37,7 +37,7 @@ def train_lora() -> Graph:
         widgets=[MEDIUM.name], models=[MEDIUM],
     )  # fmt: skip
     padding = graph.add(
-        "T5TokenizerOptions", (COLUMNS[1], 0), (WIDTH, 110), [("CLIP", "CLIP")], [("clip", "CLIP", (checkpoint, 1))],
+        "T5TokenizerOptions", (COLUMNS[1], 0), (WIDTH, 120), [("CLIP", "CLIP")], [("clip", "CLIP", (checkpoint, 1))],
         [0, 512], title="T5 padding as in training",
     )  # fmt: skip
     graph.group("Step 1 - Load models", [checkpoint, padding])
