@@ -96,7 +96,7 @@ def _parse(settings: Mapping[str, Any], source: str) -> AdapterScale:
 
 def _check_kind(settings: Mapping[str, Any], source: str) -> None:
     kind = settings.get("peft_type") or "LORA"
-    if kind != "LORA":
+    if str(kind).rpartition(".")[2].upper() != "LORA":
         raise InputError(
             "lora_name: this is no LoRA, but another kind of adapter of PEFT's.",
             found=f"peft_type = {kind!r:.100} in {source}",

@@ -148,9 +148,7 @@ def test_a_lora_that_goes_with_other_weights_is_refused(start: str | bool) -> No
     if torch.equal(changed, weight):
         assert adapter_scale(lora) is not None
     else:
-        with pytest.raises(
-            InputError, match=f"on other weights than the model's\.\nFound: init_lora_weights = {start}"
-        ):
+        with pytest.raises(InputError, match=rf"other weights than the model's\.\nFound: init_lora_weights = {start}"):
             adapter_scale(lora)
 
 
@@ -168,6 +166,12 @@ def test_another_kind_of_adapter_is_refused(tmp_path: Path, config: PeftConfig) 
     save_file({"to_q.lora_A": torch.ones(4, 8), "to_q.lora_B": torch.ones(8, 4)}, tmp_path / "x.safetensors")
     with pytest.raises(InputError, match=f"no LoRA, but another kind.*\nFound: peft_type = '{config.peft_type.value}'"):
         adapter_scale(read_lora(tmp_path / "x.safetensors", "x"))
+
+
+@pytest.mark.parametrize("kind", ["LORA", "lora", "PeftType.LORA", None])
+def test_a_lora_may_be_called_so_in_any_spelling(kind: str | None) -> None:
+    """Not every writer is PEFT: some take the name of Python's enumeration, or small letters."""
+    assert adapter_scale(lora_file({"lora_alpha": 20, "r": 8, "peft_type": kind})) is not None
 
 
 def test_a_configuration_of_another_file_is_refused() -> None:
