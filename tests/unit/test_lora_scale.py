@@ -60,14 +60,6 @@ def test_patterns_match_as_peft_matches_them() -> None:
         assert scale.of(module, 1) == expected, module
 
 
-@pytest.mark.filterwarnings("error")
-def test_a_pattern_that_python_may_read_otherwise_one_day_is_no_warning() -> None:
-    pattern = r"blocks\.[[0-9]\.to_q"
-    scale = adapter_scale(lora_file({"lora_alpha": 1, "r": 1, "alpha_pattern": {pattern: 3}}))
-    assert scale is not None
-    assert [scale.of(f"blocks.{name}.to_q", 1) for name in ("7", "[", "]")] == [3, 3, 1]
-
-
 def test_ranks_of_a_thousand_layers_are_read_at_once() -> None:
     ranks = {f"blocks.{index}.to_q": 1 + index % 9 for index in range(1000)}
     scale = adapter_scale(lora_file({"lora_alpha": 1, "r": 1, "rank_pattern": ranks}))
