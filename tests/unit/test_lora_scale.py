@@ -64,9 +64,9 @@ def test_ranks_of_a_thousand_layers_are_read_at_once() -> None:
     ranks = {f"blocks.{index}.to_q": 1 + index % 9 for index in range(1000)}
     scale = adapter_scale(lora_file({"lora_alpha": 1, "r": 1, "rank_pattern": ranks}))
     assert scale is not None
-    start = time.perf_counter()
+    start = time.process_time()
     assert all(scale.of(module, rank) == 1 / rank for module, rank in ranks.items())
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 MODULES = st.lists(st.sampled_from(["a", "b", "to_q", "to_k", "ff", "net", "0", "2", "12"]), min_size=1, max_size=5)
