@@ -39,7 +39,7 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> bool:
     path = folder / NAME
     if not path.is_file():
         return False
-    tensors, metadata = read_tensors(path)
+    tensors, metadata = read_tensors(path, "checkpoint")
     # Older checkpoints say less.
     before = {**json.loads(metadata.get("settings", "{}")), **json.loads(metadata.get("origin", "{}"))}
     check_identity(before, trainer.origin, trainer.settings)

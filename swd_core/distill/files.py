@@ -15,6 +15,11 @@ from torch import Tensor
 from ..errors import InputError
 
 PARTIAL = ".partial"
+# What to do about a damaged file, by what it is part of.
+_REMEDIES = {
+    "dataset": "delete it and run SwD Teacher Dataset again, which makes only what is missing.",
+    "checkpoint": "delete it and run again: the training starts over.",
+}
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -29,8 +34,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     _replace(partial, path)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file, which may be replaced while they are in use.
+def read_tensors(path: Path, whole: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file of a dataset or a checkpoint, which may be replaced while they are in
+    use.
 
     Raises:
         InputError: a damaged file.
@@ -41,28 +47,27 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 - a safe_open is no dict
             return tensors, dict(file.metadata() or {})
     except SafetensorError as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, whole, error) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises InputError for a damaged file."""
+    """The object in a JSON file of a dataset. Raises InputError for a damaged file."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, "dataset", error) from error
     if not isinstance(value, dict):
-        raise _damaged(path, repr(value)[:100])
+        raise _damaged(path, "dataset", repr(value)[:100])
     return value
 
 
-def _damaged(path: Path, found: object) -> InputError:
+def _damaged(path: Path, whole: str, found: object) -> InputError:
     """What to say of a file that is not as it was written: the disk, a copy or a loss of power may have cut it off."""
     return InputError(
-        f"{path.parent.name}: {path.name} is damaged.",
+        f"{whole}: {path.name} is damaged.",
         found=f"{found}, in {path}",
         allowed="the file as it was written",
-        remedy="delete it and run again: SwD Teacher Dataset makes its files anew. Without its checkpoint a training "
-        "starts over.",
+        remedy=_REMEDIES[whole],
     )
 
 

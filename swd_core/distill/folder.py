@@ -126,7 +126,7 @@ class FolderData:
             raise _refusal(folder, missing, "a dataset that was finished for this schedule")
         self.constants: dict[str, Any] = info["constants"]
         negative = folder.condition(None)
-        self._unconditional = read_tensors(negative)[0] if negative.is_file() else None
+        self._unconditional = read_tensors(negative, "dataset")[0] if negative.is_file() else None
 
     @property
     def unconditional(self) -> Condition | None:
@@ -136,8 +136,8 @@ class FolderData:
         return self._count
 
     def picture(self, index: int, stage: int) -> tuple[StageLatents, Condition]:
-        tensors, _ = read_tensors(self._folder.stages(self._sizes, index))
-        condition, _ = read_tensors(self._folder.condition(index // self._each))
+        tensors, _ = read_tensors(self._folder.stages(self._sizes, index), "dataset")
+        condition, _ = read_tensors(self._folder.condition(index // self._each), "dataset")
         previous = tensors.get(f"previous.{stage}")
         target = self._of_model(tensors[f"target.{stage}"])
         return StageLatents(target, None if previous is None else self._of_model(previous)), condition

@@ -127,8 +127,7 @@ def read_sigmas(sigmas: Tensor, model_sampling: Any) -> list[float]:
 
 
 def check_run(guider: Any, schedule: Schedule, noise: Tensor, latent: Tensor | None) -> None:
-    """Refuse what cannot grow: packed or audio latents, foreign guiders, a schedule made for another model. And a patch
-    that needs a negative prompt where there is none.
+    """Refuse what cannot grow: packed or audio latents, foreign guiders, a schedule made for another model.
 
     Raises:
         InputError
@@ -151,7 +150,6 @@ def check_run(guider: Any, schedule: Schedule, noise: Tensor, latent: Tensor | N
             allowed="a schedule made from the model that is sampled",
             remedy="connect the same model to the schedule node and to the sampler or the guider.",
         )
-    _check_negative(guider)
     _check_shape(guider.inner_model.latent_format, noise if latent is None else latent)
     if latent is not None and latent.shape[0] != noise.shape[0]:
         raise InputError(
@@ -159,17 +157,6 @@ def check_run(guider: Any, schedule: Schedule, noise: Tensor, latent: Tensor | N
             found=f"noise for {noise.shape[0]} pictures and a latent of {latent.shape[0]}",
             allowed="one number for each picture",
             remedy="look at the node before: it changed the number of pictures and left batch_index as it was.",
-        )
-
-
-def _check_negative(guider: Any) -> None:
-    # Self-Attention Guidance and others ask for the negative prediction at any cfg; ComfyUI gives them zeros or None.
-    if guider.model_options.get("disable_cfg1_optimization") and guider.original_conds.keys() == {"positive"}:
-        raise InputError(
-            "negative: a patch on the model needs a negative prompt.",
-            found="a positive prompt alone",
-            allowed="a positive and a negative prompt, for patches such as Self-Attention Guidance",
-            remedy="connect negative, with CFG Guider in place of Basic Guider, or take the patch off the model.",
         )
 
 

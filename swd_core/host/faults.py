@@ -24,11 +24,13 @@ _REMEDIES = {
 _REMEDY = "lower strength_model of the LoRAs, or take them off one by one: one of them, or the model, may be damaged"
 
 
-def stage_error(error: RuntimeError, stage: Stage, last: Stage, pictures: int) -> RuntimeError | None:
-    """What to raise in place of an error that a stage ran into; None to let it pass as it is.
+def stage_error(error: Exception, guider: Any, stage: Stage, last: Stage, pictures: int) -> Exception | None:
+    """What to raise in place of an error that a stage of a guider ran into; None to let it pass as it is.
 
     Lack of memory stays the exception by which ComfyUI knows it: then it unloads all models.
     """
+    if not isinstance(error, RuntimeError):
+        return _no_negative(error) if "NoneType" in str(error) and _lacks_negative(guider) else None
     if _is_out_of_memory(error):
         return _out_of_memory(error, stage, last, pictures)
     # A stage of the target's size ran into something else, unless earlier ones left it a tensor of theirs. The first
@@ -38,6 +40,21 @@ def stage_error(error: RuntimeError, stage: Stage, last: Stage, pictures: int) -
     if grows and any(words in str(error) for words in clashes):
         return _size_clash(error, stage)
     return None
+
+
+def _lacks_negative(guider: Any) -> bool:
+    """Whether a patch asks for the negative prediction at any cfg and there is no prompt for it: ComfyUI gives None.
+    Some patches do without, or do nothing then."""
+    return guider.original_conds.keys() == {"positive"} and bool(guider.model_options.get("disable_cfg1_optimization"))
+
+
+def _no_negative(error: Exception) -> InputError:
+    return InputError(
+        "negative: a patch on the model needs a negative prompt.",
+        found=f"a positive prompt alone: {error}",
+        allowed="a positive and a negative prompt, for patches such as Self-Attention Guidance",
+        remedy="connect negative, with CFG Guider in place of Basic Guider, or take the patch off the model.",
+    )
 
 
 def not_finite(guider: Any, stage: Stage, last: Stage) -> InputError:

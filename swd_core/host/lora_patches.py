@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..lora.check import check_numbers
 from ..lora.file import CONFIG_NAME, LoraFile
-from ..lora.layers import Layer, find_name, guess_family, parse_layers
+from ..lora.layers import Layer, find_name, guess_family, parse_layers, second_adapter
 from ..lora.scale import AdapterScale, adapter_scale
 from .dora import PeftDora
 from .lora_shapes import Source, Target, bias_of, check_pair, check_patch, weight_key
@@ -146,12 +146,8 @@ def _read(source: Source, state: dict[str, Tensor], name: str, target: Target) -
 
 def _put(result: LoraPatches, source: Source, layer: Layer, place: Target, patch: Any) -> None:
     if place in result.patches:
-        raise InputError(
-            f"lora_name: {source.name} has two pairs for one layer.",
-            found=f"{layer.name[:100]} and another name of {weight_key(place)}",
-            allowed="one adapter in a file",
-            remedy="save one adapter alone.",
-        )
+        found = f"{layer.name[:100]} and another name of {weight_key(place)}"
+        raise second_adapter(source.name, "has two pairs for one layer.", found)
     result.patches[place] = patch
 
 

@@ -91,8 +91,8 @@ class Run:
                 self._with_texts(sampler, noise)
             else:
                 self._through_guider(sampler, noise)
-        except RuntimeError as error:
-            told = stage_error(error, stage, self.stages[-1], len(noise))
+        except (RuntimeError, AttributeError, TypeError) as error:
+            told = stage_error(error, self.guider, stage, self.stages[-1], len(noise))
             if told is None:
                 raise
             raise told from error

@@ -77,16 +77,21 @@ def parse_layers(keys: Iterable[str], file_name: str) -> list[Layer]:
         elif role == "host":
             layer.host_keys[suffix] = key
         elif role in layer.keys:
-            raise InputError(
-                f"lora_name: {file_name} has two tensors for one place.",
-                found=f"{layer.keys[role]} and {key}",
-                allowed="one adapter in a file",
-                remedy="save one adapter alone.",
-            )
+            raise second_adapter(file_name, "has two tensors for one place.", f"{layer.keys[role]} and {key}")
         else:
             layer.keys[role] = key
     _check_pairs(layers.values(), file_name)
     return list(layers.values())
+
+
+def second_adapter(file_name: str, problem: str, found: str) -> InputError:
+    """The error for a file that holds more than one adapter."""
+    return InputError(
+        f"lora_name: {file_name} {problem}",
+        found=found,
+        allowed="one adapter in a file",
+        remedy="save one adapter alone.",
+    )
 
 
 def _role(key: str) -> tuple[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -96,7 +95,7 @@ def _parse(settings: Mapping[str, Any], source: str) -> AdapterScale:
 
 def _check_kind(settings: Mapping[str, Any], source: str) -> None:
     kind = settings.get("peft_type") or "LORA"
-    if kind != "LORA":
+    if str(kind).rpartition(".")[2].upper() != "LORA":
         raise InputError(
             "lora_name: this is no LoRA, but another kind of adapter of PEFT's.",
             found=f"peft_type = {kind!r:.100} in {source}",
@@ -134,11 +133,8 @@ def _compile(module: str) -> re.Pattern[str] | None:
     if len(re.findall(r"[*+?{]", module)) > 3 or re.search(r"\)[*+?{]", module):
         return None
     try:
-        with warnings.catch_warnings():
-            # Of [[0-9] Python says that it may mean something else one day. Until then it means the same to PEFT.
-            warnings.simplefilter("ignore", FutureWarning)
-            # PEFT matches whole dotted endings and takes the first hit (peft/utils/other.py, get_pattern_key).
-            return re.compile(rf"(.*\.)?({module})$")
+        # PEFT matches whole dotted endings and takes the first hit (peft/utils/other.py, get_pattern_key).
+        return re.compile(rf"(.*\.)?({module})$")
     except (re.error, OverflowError, RecursionError):
         return None
 

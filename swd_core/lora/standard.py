@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import InputError
 from .check import check_numbers, do_multiply
 from .file import LoraFile
-from .layers import Layer, parse_layers
+from .layers import Layer, parse_layers, second_adapter
 from .scale import AdapterScale, adapter_scale
 
 
@@ -63,12 +63,8 @@ def standard_tensors(lora: LoraFile) -> dict[str, Tensor]:
     for layer in layers:
         own = dict(_standard_layer(lora, layer, settings[_text_encoder(layer)], of_unet))
         if own.keys() & tensors.keys():
-            raise InputError(
-                f"lora_name: {lora.name} has two pairs for one layer.",
-                found=f"{layer.name[:100]} and another name of it",
-                allowed="one adapter in a file",
-                remedy="save one adapter alone.",
-            )
+            found = f"{layer.name[:100]} and another name of it"
+            raise second_adapter(lora.name, "has two pairs for one layer.", found)
         tensors |= own
     return tensors
 

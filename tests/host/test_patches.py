@@ -11,6 +11,7 @@ from comfy_extras.nodes_easycache import EasyCacheNode
 from comfy_extras.nodes_freelunch import FreeU_V2
 from comfy_extras.nodes_hypertile import HyperTile
 from comfy_extras.nodes_model_advanced import ModelSamplingSD3
+from comfy_extras.nodes_nag import NAGuidance
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from comfy_extras.nodes_sag import SelfAttentionGuidance
 from reference import make_text
@@ -52,11 +53,20 @@ def test_a_patch_of_the_unet_runs_at_every_stage(swd, load, node: Any, options: 
 
 @pytest.mark.parametrize("sample", [all_in_one, advanced])
 def test_a_patch_that_needs_a_negative_prompt_says_so(swd, load, sample: Any) -> None:
-    """ComfyUI gives it None, for which it has no use, or nothing to do."""
+    """ComfyUI gives it None, for which it has no use."""
     model = patched(SelfAttentionGuidance, load("sdxl"), scale=0.5, blur_sigma=2.0)
     positive = conditioning("sdxl", make_text("sdxl"))
     with pytest.raises(ValueError, match=r"^negative: a patch on the model needs a negative prompt\."):
         sample(swd, model, positive, empty_latent("sdxl", SIZE), 2, "auto")
+
+
+@pytest.mark.parametrize("sample", [all_in_one, advanced])
+def test_a_patch_that_does_without_a_negative_prompt_runs(swd, load, sample: Any) -> None:
+    """Normalized Attention Guidance does nothing then, as with ComfyUI's own samplers."""
+    model = patched(NAGuidance, load("flux"), nag_scale=5.0, nag_alpha=0.5, nag_tau=1.5)
+    positive, latent = conditioning("flux", make_text("flux")), empty_latent("flux", SIZE)
+    guided, plain = (sample(swd, one, positive, latent, 2, "auto")["samples"] for one in (model, load("flux")))
+    assert torch.equal(guided, plain)
 
 
 def test_a_patch_that_draws_from_torch_gives_the_same_picture_for_the_same_seed(swd, load) -> None:

@@ -18,7 +18,7 @@ FILES = [PACK / "__init__.py", *sorted((PACK / "nodes").rglob("*.py")), *sorted(
 PYTHON = {
     "__future__", "argparse", "collections", "concurrent", "contextlib", "dataclasses", "enum", "functools", "hashlib",
     "inspect", "itertools", "json", "logging", "math", "os", "pathlib", "re", "shutil", "sys", "time", "types",
-    "typing", "warnings", "weakref",
+    "typing", "weakref",
 }  # fmt: skip
 LIBRARIES = {"PIL", "einops", "safetensors", "torch"}
 # `server` is ComfyUI's: progress goes to the browser through it.

@@ -168,7 +168,7 @@ class _Maker:
         path = self.folder.picture(index)
         if not path.is_file():
             write_tensors(path, {"latent": self._sample(index)[0]})
-        latent, _ = read_tensors(path)
+        latent, _ = read_tensors(path, "dataset")
         decoded: Tensor = self.vae.decode(latent["latent"][None])
         return decoded[..., :3].float().clamp(0, 1)
 
