@@ -69,5 +69,6 @@ def _check(losses: dict[str, float], step: int) -> None:
             f"training: {lost[0]} is no longer finite at step {step}.",
             found=", ".join(f"{name} {value}" for name, value in losses.items()),
             allowed="finite losses",
-            remedy="lower the learning rate, or use precision fp32, and start over.",
+            remedy="lower the learning rate, or use precision fp32, and run again, which goes on from the last "
+            "checkpoint; or start over.",
         )

@@ -247,7 +247,7 @@ def test_a_run_stopped_within_a_step_goes_on_as_if_it_had_not(tmp_path: Path, pi
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "parts", True)
     assert written == [5, 2]
-    metadata = read_tensors(tmp_path / "parts" / "checkpoint.safetensors")[1]
+    metadata = read_tensors(tmp_path / "parts" / "checkpoint.safetensors", "checkpoint")[1]
     assert (metadata["step"], metadata["rounds"]) == ("2", str((pictures - 1) // 4))
     going_on = run(tmp_path / "parts", False)
     assert going_on.rounds == 0 and len(going_on.history) == 5
@@ -266,7 +266,7 @@ def test_a_first_step_that_breaks_off_writes_no_lora_that_does_nothing(tmp_path:
     written: list[int] = []
     with network.installed(), pytest.raises(KeyboardInterrupt):
         run_training(trainer, tmp_path, lambda: written.append(trainer.step), lambda step, losses: None)
-    assert not written and read_tensors(tmp_path / "checkpoint.safetensors")[1]["rounds"] == "2"
+    assert not written and read_tensors(tmp_path / "checkpoint.safetensors", "checkpoint")[1]["rounds"] == "2"
 
 
 def test_steps_that_cannot_be_saved_after_a_fault_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
