@@ -65,8 +65,14 @@ def coverage_options(pytest_arguments: Sequence[str]) -> list[str]:
 
 
 def process_options(pytest_arguments: Sequence[str]) -> list[str]:
-    """All tests share the cores between processes, each with a ComfyUI and servers of its own: about 3 GB."""
-    return [] if pytest_arguments else ["--numprocesses=logical", "--maxprocesses=4", "--dist=loadgroup"]
+    """All tests share the cores between processes, each with a ComfyUI and servers of its own: about 3 GB.
+
+    One that dies, as when memory runs out, ends the run with the name of its test: with another in its place
+    pytest-xdist waits for ever at the end.
+    """
+    if pytest_arguments:
+        return []
+    return ["--numprocesses=logical", "--maxprocesses=4", "--dist=loadgroup", "--max-worker-restart=0"]
 
 
 def wants_browser(pytest_arguments: Sequence[str]) -> bool:

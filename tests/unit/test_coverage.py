@@ -47,7 +47,7 @@ def test_a_part_of_the_tests_is_not_measured_and_runs_in_one_process(arguments: 
 
 def test_the_tests_of_a_file_stay_in_one_process(request: pytest.FixtureRequest) -> None:
     """By the mark that the distribution of a whole run goes by."""
-    assert "--dist=loadgroup" in process_options([])
+    assert {"--dist=loadgroup", "--max-worker-restart=0"} <= set(process_options([]))
     assert request.node.get_closest_marker("xdist_group").kwargs == {"name": "test_coverage"}
 
 
