@@ -165,6 +165,18 @@ def test_a_step_waits_for_the_device_once(load, pack: Path, monkeypatch: pytest.
     assert asked == ["train_step"]
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_that_the_model_is_told_is_fetched_from_the_device(load, monkeypatch, family: str) -> None:
+    """Nothing can be copied from torch's meta device, so a pass that tries ends in an error."""
+    model, network = ready(load, family)
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(model.model, "apply_model", lambda noisy, sigma, **given: told.update(given) or noisy)
+    noisy = torch.zeros(2, CHANNELS[family], 8, 8, device="meta")
+    condition = {name: torch.stack([value, value]).to("meta") for name, value in condition_of(family, 0).items()}
+    network.denoiser.clean(noisy, [0.8, 0.6], condition)
+    assert len(told["y"]) == len(told["c_crossattn"]) == 2
+
+
 def test_all_three_losses_train_both_networks(load) -> None:
     family = "sd35_medium"
     model, network = ready(load, family)

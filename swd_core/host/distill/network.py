@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...distill.denoiser import Condition, Timesteps, per_picture
+from ...distill.denoiser import Condition, Timesteps, on_device, per_picture
 from ...distill.features import FeatureTap
 from ...distill.lora import Adapters
 from ...distill.network import Network
@@ -49,14 +50,33 @@ class HostDenoiser:
 
     def clean(self, noisy: Tensor, timesteps: Timesteps, condition: Condition) -> Tensor:
         named = {**self._constants, **condition, "noise": noisy, "device": noisy.device, "prompt_type": "positive"}
+        with _sizes_on(self._model, noisy.device):
+            given = self._model.extra_conds(**named)
         conditions = {
             name: value.process_cond(batch_size=len(noisy), device=noisy.device, area=None).cond
-            for name, value in self._model.extra_conds(**named).items()
+            for name, value in given.items()
         }
         clean: Tensor = self._model.apply_model(
             noisy, self.sigmas(timesteps, noisy).flatten(), transformer_options=differentiable_options(), **conditions
         )
         return clean
+
+
+@contextlib.contextmanager
+def _sizes_on(base_model: Any, device: torch.device) -> Iterator[None]:
+    """Let SDXL have its size conditioning on a device for the time of the context.
+
+    ComfyUI embeds the sizes on the CPU and fetches the pooled text to them, for which every forward pass would wait.
+    """
+    embedder = getattr(base_model, "embedder", None)
+    if embedder is None:
+        yield
+        return
+    handle = embedder.register_forward_hook(lambda module, inputs, embedded: on_device(embedded, device))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _float32_sigma(model_sampling: Any, timestep: float) -> float:
