@@ -1,5 +1,6 @@
 """The checks of `dev.py test`: ruff, mypy on the pack, the tools and the example client, pytest."""
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -19,6 +20,9 @@ BROWSER_TESTS = REPO / "tests" / "browser"
 COVERAGE_FILE = REPO / "test-output" / "coverage"
 # Per cent of the lines and branches of `nodes` and `swd_core`, a little below what the whole run reaches.
 COVERAGE_FLOOR = 95
+# Measured: a process of the tests takes up to 4 GB on ComfyUI 0.30, and its servers 3.
+MEMORY_OF_A_PROCESS = 7 * 1024**3
+MOST_PROCESSES = 4
 
 
 def run_checks(checks: Sequence[str], host: Host, env: Mapping[str, str], pytest_arguments: Sequence[str]) -> int:
@@ -65,14 +69,28 @@ def coverage_options(pytest_arguments: Sequence[str]) -> list[str]:
 
 
 def process_options(pytest_arguments: Sequence[str]) -> list[str]:
-    """All tests share the cores between processes, each with a ComfyUI and servers of its own: about 3 GB.
+    """All tests share the cores and the memory between processes, each with a ComfyUI and servers of its own.
 
     One that dies, as when memory runs out, ends the run with the name of its test: with another in its place
     pytest-xdist waits for ever at the end.
     """
     if pytest_arguments:
         return []
-    return ["--numprocesses=logical", "--maxprocesses=4", "--dist=loadgroup", "--max-worker-restart=0"]
+    count = process_count(os.cpu_count() or 1, _memory())
+    return [f"--numprocesses={count}", "--dist=loadgroup", "--max-worker-restart=0"]
+
+
+def process_count(cores: int, memory: int) -> int:
+    """How many processes run the tests on a machine with so many cores and so many bytes of memory."""
+    return max(1, min(cores, MOST_PROCESSES, memory // MEMORY_OF_A_PROCESS))
+
+
+def _memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        # Windows does not say so in Python; what runs there has as much as most computers that make images.
+        return 2 * MEMORY_OF_A_PROCESS
 
 
 def wants_browser(pytest_arguments: Sequence[str]) -> bool:

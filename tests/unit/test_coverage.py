@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import swd_dev.testing
-from swd_dev.testing import COVERAGE_FLOOR, coverage_options, process_options
+from swd_dev.testing import COVERAGE_FLOOR, coverage_options, process_count, process_options
 
 PACK = Path(__file__).resolve().parents[2]
 SOURCE = """
@@ -43,6 +44,17 @@ def run(project: Path, options: list[str]) -> subprocess.CompletedProcess[str]:
 def test_a_part_of_the_tests_is_not_measured_and_runs_in_one_process(arguments: list[str]) -> None:
     assert coverage_options(arguments) == []
     assert process_options(arguments) == []
+
+
+@pytest.mark.parametrize(("cores", "memory", "count"), [(2, 24, 2), (4, 16, 2), (16, 64, 4), (8, 4, 1), (1, 64, 1)])
+def test_no_more_processes_than_the_memory_holds(cores: int, memory: int, count: int) -> None:
+    """A public forge lends four cores and 16 GB."""
+    assert process_count(cores, memory * 1024**3) == count
+
+
+def test_the_memory_of_this_machine_is_known() -> None:
+    count = process_count(os.cpu_count() or 1, psutil.virtual_memory().total)
+    assert f"--numprocesses={count}" in process_options([])
 
 
 def test_the_tests_of_a_file_stay_in_one_process(request: pytest.FixtureRequest) -> None:
