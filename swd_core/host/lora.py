@@ -9,7 +9,7 @@ from typing import Any
 import folder_paths
 
 from ..errors import InputError
-from ..lora.file import LoraFile, config_path, read_lora
+from ..lora.file import CONFIG_NAME, LoraFile, config_path, read_lora
 from ..lora.metadata import trained_schedule
 from ..presets import preset_of_lora
 from .checks import check_numbers
@@ -54,7 +54,10 @@ def _listed() -> str:
 def lora_fingerprint(name: str) -> str:
     """Changes whenever the LoRA file or the configuration beside it does."""
     path = lora_path(name)
-    return " ".join(str(file.stat().st_mtime_ns) for file in (path, config_path(path)) if file.is_file())
+    config = config_path(path)
+    # What else is in a folder decides whether its configuration counts for this file.
+    others = [path.parent] if config.name == CONFIG_NAME and config.is_file() else []
+    return " ".join(str(file.stat().st_mtime_ns) for file in (path, config, *others) if file.exists())
 
 
 def load_lora(model: Any, name: str, strength: float) -> tuple[Any, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -346,6 +347,16 @@ def test_a_new_configuration_is_noticed(swd, load, tiny_models: Path, lora_folde
     assert swd["SWDLoraLoader"].fingerprint_inputs(**inputs) == before
     (folder / "adapter_config.json").unlink()
     assert swd["SWDLoraLoader"].fingerprint_inputs(**inputs) != before
+
+
+def test_a_file_that_makes_a_configuration_doubtful_is_noticed(swd, tiny_models: Path, lora_folder: Path) -> None:
+    folder = lora_folder / "doubtful"
+    shutil.copytree(tiny_models / "loras/swd_flux", folder)
+    os.utime(folder, (0, 0))
+    folder_paths.filename_list_cache.clear()
+    before = swd["SWDLoraLoader"].fingerprint_inputs(None, "doubtful/adapter_model.safetensors", 1.0)
+    (folder / "another.safetensors").touch()
+    assert swd["SWDLoraLoader"].fingerprint_inputs(None, "doubtful/adapter_model.safetensors", 1.0) != before
 
 
 @pytest.mark.parametrize(
