@@ -127,7 +127,8 @@ def read_sigmas(sigmas: Tensor, model_sampling: Any) -> list[float]:
 
 
 def check_run(guider: Any, schedule: Schedule, noise: Tensor, latent: Tensor | None) -> None:
-    """Refuse what cannot grow: packed or audio latents, foreign guiders, a schedule made for another model.
+    """Refuse what cannot grow: packed or audio latents, foreign guiders, a schedule made for another model, two models
+    that do not go together.
 
     Raises:
         InputError
@@ -150,6 +151,7 @@ def check_run(guider: Any, schedule: Schedule, noise: Tensor, latent: Tensor | N
             allowed="a schedule made from the model that is sampled",
             remedy="connect the same model to the schedule node and to the sampler or the guider.",
         )
+    _check_second_model(model, guider)
     _check_shape(guider.inner_model.latent_format, noise if latent is None else latent)
     if latent is not None and latent.shape[0] != noise.shape[0]:
         raise InputError(
@@ -158,6 +160,19 @@ def check_run(guider: Any, schedule: Schedule, noise: Tensor, latent: Tensor | N
             allowed="one number for each picture",
             remedy="look at the node before: it changed the number of pictures and left batch_index as it was.",
         )
+
+
+def _check_second_model(model: ModelFacts, guider: Any) -> None:
+    """Of ComfyUI's Dual Model CFG Guider: it has to be of the same kind, for what both predict is mixed."""
+    second = getattr(guider, "uncond_inner", None)
+    if second is None or type(second.latent_format) is type(guider.inner_model.latent_format):
+        return
+    raise InputError(
+        f"model_negative: it is {read_facts(second).family}, but the model is {model.family}.",
+        found="two models with different latents",
+        allowed="two models with the same, such as SD3.5 Large and SD3.5 Medium",
+        remedy="connect another model to model_negative, or use CFG Guider.",
+    )
 
 
 def _describe(model: ModelFacts) -> str:

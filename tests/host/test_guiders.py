@@ -81,14 +81,18 @@ def test_dual_cfg(swd, load, diffusers_model, figure, style: str) -> None:
     check(figure, result, expected(family, diffusers_model, guide))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_dual_model_cfg_with_one_model_is_cfg(swd, load, figure, family: str) -> None:
-    """It keeps the conditions of its second model itself: they too have to follow the latent."""
+@pytest.fixture
+def dual() -> Any:
     if VERSION < HAS_DUAL_MODEL:
         # On a version that should have it, a missing class fails below instead.
         assert not hasattr(nodes_custom_sampler, "DualModelGuider")
         pytest.skip(f"ComfyUI has the Dual Model CFG Guider from {'.'.join(map(str, HAS_DUAL_MODEL))} on")
-    dual = nodes_custom_sampler.DualModelGuider
+    return nodes_custom_sampler.DualModelGuider
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_dual_model_cfg_with_one_model_is_cfg(swd, load, figure, dual, family: str) -> None:
+    """It keeps the conditions of its second model itself: they too have to follow the latent."""
     first, second, third = (conditioning(family, text) for text in texts(family))
     area = ConditioningSetArea().append(third, width=SIZE[1] * 4, height=SIZE[0] * 8, x=SIZE[1] * 4, y=0, strength=1.0)
     negative, model = [*second, *area[0]], load(family)
@@ -99,6 +103,32 @@ def test_dual_model_cfg_with_one_model_is_cfg(swd, load, figure, family: str) ->
     preset, latent = FAMILIES[family][0], empty_latent(family, SIZE)
     results = [advanced(swd, model, first, latent, 2, preset, guider=guider) for guider in guiders]
     check(figure, results[0], results[1]["samples"])
+
+
+def guided_by(dual: Any, load: Any, first: str, second: str) -> Any:
+    """A guider with the positive prompt on one model and the negative on another."""
+    positive, negative = (conditioning(family, texts(family)[0]) for family in (first, second))
+    return dual.execute(
+        model=load(first), positive=positive, cfg=3.0, model_negative=load(second), negative=negative
+    ).result[0]
+
+
+def test_dual_model_cfg_takes_two_sizes_of_one_model(swd, load, dual) -> None:
+    guider = guided_by(dual, load, "sd35_large", "sd35_medium")
+    latent = empty_latent("sd35_large", SIZE)
+    samples = [
+        advanced(swd, load("sd35_large"), None, latent, 2, FAMILIES["sd35_large"][0], guider=chosen)["samples"]
+        for chosen in (guider, guided_by(dual, load, "sd35_large", "sd35_large"))
+    ]
+    assert samples[0].isfinite().all() and relative_error(*samples) > 1e-3
+
+
+@pytest.mark.parametrize("second", ["flux", "sdxl"])
+def test_dual_model_cfg_with_another_kind_of_model_is_a_sentence(swd, load, dual, second: str) -> None:
+    guider = guided_by(dual, load, "sd35_large", second)
+    latent = empty_latent("sd35_large", SIZE)
+    with pytest.raises(ValueError, match=r"^model_negative: it is .*, but the model is SD3.5 Large\."):
+        advanced(swd, load("sd35_large"), None, latent, 2, FAMILIES["sd35_large"][0], guider=guider)
 
 
 def test_perp_neg(swd, load, diffusers_model, figure) -> None:
