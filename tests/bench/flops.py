@@ -7,18 +7,28 @@ from typing import Any
 
 import comfy.ldm.modules.attention
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from bench.architectures import Architecture
 from bench.forwards import Call, replay
 from bench.models import build
 
 
+def counter() -> FlopCounterMode:
+    """A context that counts operations; torch leaves out its own attention on a CPU."""
+    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+
+    def count(query: Any, key: Any, value: Any, *options: Any, out_shape: Any = None, **named: Any) -> int:
+        return sdpa_flop_count(query, key, value)
+
+    return FlopCounterMode(display=False, custom_mapping={attention: count})
+
+
 def flops_of(model: Any, calls: Sequence[Call]) -> int:
     """Operations of the forward passes that a run made: matrix products, convolutions and attention."""
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    with torch.inference_mode(), counter() as counted:
         replay(model, calls)
-    total: int = counter.get_total_flops()
+    total: int = counted.get_total_flops()
     return total
 
 
@@ -45,9 +55,9 @@ def _count_on_meta(diffusion_model: torch.nn.Module, architecture: Architecture,
         if architecture.unet_config.get("guidance_embed"):
             arguments["guidance"] = torch.empty(1, dtype=torch.bfloat16)
         x = torch.empty(1, architecture.channels, side, side, dtype=torch.bfloat16)
-        with FlopCounterMode(display=False) as counter:
+        with counter() as counted:
             diffusion_model(x, torch.empty(1), **arguments)
-    total: int = counter.get_total_flops()
+    total: int = counted.get_total_flops()
     return total
 
 

@@ -16,7 +16,7 @@ from bench import cli
 from bench.architectures import ARCHITECTURES
 from bench.device import peak_bytes
 from bench.figures import authors, compiled, growth, imports, lora, memory, overhead, peers, speedup, stages
-from bench.flops import flops_of_architecture, parameters_of
+from bench.flops import counter, flops_of_architecture, parameters_of
 from bench.models import build, model_of
 from bench.rows import Bar, Row
 from bench.runs import job_of, swd_plan
@@ -68,6 +68,14 @@ def test_true_sizes_have_the_parameters_and_the_arithmetic_of_the_real_models(fa
         if expected is not None:
             assert count / 1e12 == pytest.approx(expected, abs=0.0051)
         assert step_cost(NAMES[family], (side, side)) == pytest.approx(count / 1e12, rel=1e-6)
+
+
+def test_torchs_own_attention_is_counted_on_a_cpu_too() -> None:
+    heads, tokens, width = 2, 16, 8
+    query = torch.randn(1, heads, tokens, width)
+    with counter() as counted:
+        torch.nn.functional.scaled_dot_product_attention(query, query, query)
+    assert counted.get_total_flops() == 2 * heads * 2 * tokens * tokens * width
 
 
 @pytest.mark.parametrize("family", COUNTED)
