@@ -52,10 +52,10 @@ def _listed() -> str:
 
 
 def lora_fingerprint(name: str) -> str:
-    """Changes whenever the LoRA file or the configuration beside it does."""
+    """Changes whenever the LoRA file does, the configuration beside it, or whether that one counts for it."""
     path = lora_path(name)
     config = config_path(path)
-    # What else is in a folder decides whether its configuration counts for this file.
+    # That depends on what else is in the folder.
     others = [path.parent] if config.name == CONFIG_NAME and config.is_file() else []
     return " ".join(str(file.stat().st_mtime_ns) for file in (path, config, *others) if file.exists())
 
