@@ -15,8 +15,11 @@ from .errors import InputError
 def _interpolate(mode: str) -> Callable[[Tensor, tuple[int, int]], Tensor]:
     # No antialias and no aligned corners: what the LoRAs were trained with (upstream training code, sample_batch).
     def interpolate(latent: Tensor, size: tuple[int, int]) -> Tensor:
-        resized: Tensor = F.interpolate(latent, size=size, mode=mode)
-        return resized
+        try:
+            return F.interpolate(latent, size=size, mode=mode)
+        except NotImplementedError:
+            # torch up to 2.5 has no bicubic for Apple GPUs (pytorch pull request 136123).
+            return F.interpolate(latent.cpu(), size=size, mode=mode).to(latent.device)
 
     return interpolate
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
 import torch
@@ -129,6 +130,25 @@ def test_resize_is_torch_interpolate_in_float32(method: str) -> None:
     half = resize(latent.half(), (9, 15), method)
     assert half.dtype == torch.float16
     assert torch.equal(half, F.interpolate(latent.half().float(), size=(9, 15), mode=method).half())
+
+
+class OnOldApple(torch.Tensor):
+    """A tensor on a device for which this torch has no bicubic: it refuses as torch does, until it is on the CPU."""
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is F.interpolate:
+            raise NotImplementedError("The operator 'aten::upsample_bicubic2d.out' is not currently implemented")
+        if function is torch.Tensor.cpu:
+            with torch._C.DisableTorchFunctionSubclass():
+                return args[0].as_subclass(torch.Tensor)
+        return super().__torch_function__(function, types, args, kwargs or {})
+
+
+def test_a_device_without_bicubic_resizes_on_the_cpu() -> None:
+    latent = torch.randn(2, 4, 6, 10, generator=torch.Generator().manual_seed(0))
+    grown = resize(latent.as_subclass(OnOldApple), (9, 15))
+    assert torch.equal(grown, resize(latent, (9, 15)))
 
 
 @pytest.mark.parametrize("method", METHODS)
