@@ -204,7 +204,7 @@ def saved_bytes(network: Network, model: Any, family: str) -> int:
 
     with training_mode(model.model.diffusion_model), network.installed(), ExitStack() as stack:
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor))
-        output = network.clean(STUDENT, noisy, torch.tensor([0.6, 0.6]), condition)
+        output = network.clean(STUDENT, noisy, [0.6, 0.6], condition)
     assert output.requires_grad
     return sum(kept.values())
 
@@ -264,7 +264,7 @@ def test_fp32_is_float32_whatever_the_weights_have(family: str, dtype: torch.dty
         comfy.model_management.load_models_gpu([model])
         network = build_network(model, settings_for(rank=RANK, precision="fp32"), constants_of(family))
         with training_mode(model.model.diffusion_model), float32_mode(model.model) if exact else nullcontext():
-            return network.denoiser.clean(noisy, torch.tensor([0.8]), text).detach()
+            return network.denoiser.clean(noisy, [0.8], text).detach()
 
     expected, before = clean(whole, False), clean(half, False)
     assert relative_error(clean(half, True), expected) < 1e-5

@@ -64,7 +64,7 @@ def test_the_start_is_that_of_peft() -> None:
     adapters.add("one", torch.Generator().manual_seed(0))
     ours = adapters.layer("one", "0")
     assert ours.scale == layer.scaling["default"] == 0.5
-    assert float(ours.A.std()) == pytest.approx(float(layer.lora_A["default"].weight.std()), rel=0.03)
+    assert ours.A.std().item() == pytest.approx(layer.lora_A["default"].weight.std().item(), rel=0.03)
     assert not ours.B.any() and ours.B.shape == layer.lora_B["default"].weight.shape
 
 
