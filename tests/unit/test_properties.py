@@ -152,6 +152,7 @@ def test_picture_k_is_the_single_picture_with_seed_plus_k_also_around_the_end_of
     assert torch.equal(one.draw((4, 3, 3)), other.draw((4, 3, 3)))
 
 
+@pytest.mark.filterwarnings("ignore:Possible (nested set|set difference|set)")
 @given(st.text(alphabet=string.printable, max_size=30))
 def test_any_pattern_is_used_or_refused(pattern: str) -> None:
     config = {"lora_alpha": 2, "r": 1, "alpha_pattern": {pattern: 3}}
