@@ -28,8 +28,13 @@ _COMFYUI_KEY = "torch.compile"
 _GRAPHS = 32
 # Up to this many latent pixels a forward pass is so short that a GPU waits for Python to launch its kernels.
 _SMALL = 64 * 64
+# Characters of a reason that the log shows: some of torch's list every option there is.
+_LONGEST = 300
 # What may stand in transformer_options without changing what the model computes; all else is a patch.
 _NO_PATCHES = {"sigmas", "sample_sigmas", "cond_or_uncond", "uuids", "prefetch_dynamic_vbars", "wrappers", "callbacks"}
+
+# The first that lets its caller choose the guards of a graph. torch compares its version as one, not as text.
+_OLDEST_TORCH = "2.8"
 
 _NUMBERS = itertools.count()
 
@@ -173,6 +178,8 @@ class Graphs:
 
 
 def _compile(backend: Any, recorded: bool) -> Callable[..., Any]:
+    if torch.__version__ < _OLDEST_TORCH:
+        raise _CannotCompile(f"this is torch {torch.__version__}, and SwD Compile needs {_OLDEST_TORCH} or newer")
     options: dict[str, Any] = {"guard_filter_fn": _guards, **({"triton.cudagraphs": True} if recorded else {})}
     # One code object a size: torch counts recompilations by code object, and gives up after eight.
     code = _forward.__code__.replace(co_name=f"swd_forward_{next(_NUMBERS)}")
@@ -218,7 +225,7 @@ def _shapes(arguments: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Any, 
 def _reason(error: Exception) -> str:
     """The first line that says something: torch begins with the name of the backend."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.strip().endswith("raised:")]
-    return lines[0] if lines else type(error).__name__
+    return lines[0][:_LONGEST] if lines else type(error).__name__
 
 
 def _compile_errors(recorded: bool) -> tuple[type[Exception], ...]:

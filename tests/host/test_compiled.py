@@ -19,6 +19,7 @@ from running import advanced, conditioning, empty_latent, relative_error
 from swd_dev.tiny.loading import load_model
 from swd_pack.swd_core.host.compiled import compile_stages
 from torch._dynamo.testing import CompileCounter
+from torch.torch_version import TorchVersion
 
 # Few stages: torch takes seconds to trace each, and most of a minute for a UNet.
 TWO = ("1, 2", "1.0, 0.6")
@@ -181,3 +182,24 @@ def test_the_node_compiles_a_clone_and_leaves_the_model_alone(swd, load) -> None
     assert compiled is not model
     assert not model.wrappers.get("apply_model"), "the model that came in is as it was"
     assert list(compiled.wrappers["apply_model"]) == ["swd_compile"]
+
+
+@pytest.mark.parametrize(
+    "version, complaint, reason",
+    [
+        ("2.7.1", "", "this is torch 2.7.1, and SwD Compile needs 2.8 or newer"),
+        (torch.__version__, "no such option, " + "known are these, " * 99, "RuntimeError: no such option, "),
+    ],
+)
+def test_why_compiling_fails_is_one_short_line(swd, load, caplog, monkeypatch, version, complaint, reason) -> None:
+    def no_compiler(graph: Any, inputs: Any) -> Any:
+        raise RuntimeError(complaint)
+
+    model = load("sd35_large")
+    plain = run(swd, model, "sd35_large")
+    monkeypatch.setattr(torch, "__version__", TorchVersion(version))
+    with caplog.at_level(logging.WARNING, logger="swd"):
+        assert torch.equal(run(swd, compile_stages(model, False, no_compiler), "sd35_large"), plain)
+    (line,) = warnings(caplog)
+    assert line.removeprefix("SwD: torch.compile does not work here, so the model runs as it is: ").startswith(reason)
+    assert len(line) < 400
