@@ -15,7 +15,7 @@ from ..presets import preset_of_lora
 from .checks import check_numbers
 from .facts import LORA_ATTACHMENT, SCHEDULE_ATTACHMENT, read_facts
 from .lora_patches import LoraPatches, build_patches
-from .progress import announce
+from .progress import announce, errors_announced
 
 logger = logging.getLogger("swd")
 
@@ -60,6 +60,7 @@ def lora_fingerprint(name: str) -> str:
     return " ".join(str(file.stat().st_mtime_ns) for file in (path, config, *others) if file.exists())
 
 
+@errors_announced()
 def load_lora(model: Any, name: str, strength: float) -> tuple[Any, str]:
     """Apply a LoRA of `models/loras` to a clone of a ModelPatcher and report what was loaded.
 

@@ -11,13 +11,14 @@ from ..errors import InputError
 from ..lora.convert import convert_lora
 from ..lora.file import read_lora
 from .lora import lora_path
-from .progress import announce
+from .progress import announce, errors_announced
 
 logger = logging.getLogger("swd")
 
 _NO_NAME = "it cannot be the name of a file."
 
 
+@errors_announced()
 def save_lora(name: str, filename_prefix: str) -> str:
     """Write a LoRA of `models/loras` in the form that every loader takes, under the output folder; say where.
 

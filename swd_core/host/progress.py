@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
+
+from ..errors import InputError
 
 
 def announce(text: str) -> None:
@@ -12,3 +17,17 @@ def announce(text: str) -> None:
     context = get_executing_context()
     if server is not None and context is not None:
         server.send_progress_text(text, context.node_id)
+
+
+@contextmanager
+def errors_announced() -> Iterator[None]:
+    """Show in the running node what is wrong and what to do, where else the words of an earlier run would stay.
+
+    ComfyUI's own notice only says that the node failed.
+    """
+    try:
+        yield
+    except InputError as error:
+        problem, *_, remedy = str(error).splitlines()
+        announce(f"{problem}\n{remedy}")
+        raise

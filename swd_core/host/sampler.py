@@ -18,6 +18,7 @@ from ..stages import plan_stages
 from .checks import check_finite, check_run, read_sigmas
 from .conditions import conditions_of_second_model
 from .faults import not_finite
+from .progress import errors_announced
 from .remarks import remarks_on
 from .report import clock_for, log_run, timed
 from .run import Callback, Run
@@ -39,6 +40,7 @@ class ScaleWiseSampler(comfy.samplers.KSAMPLER):
         self.upscale_method = upscale_method
         self.items = items
 
+    @errors_announced()
     def sample(
         self,
         model_wrap: Any,

@@ -18,12 +18,14 @@ from ..resize import resize
 from ..schedule import Schedule
 from .checks import check_finite, check_latent, check_mask, check_numbers
 from .compat import call_known
+from .progress import errors_announced
 from .sampler import ScaleWiseSampler
 from .schedules import sigmas_tensor
 
 Latent = dict[str, Any]
 
 
+@errors_announced()
 def sample_latent(
     model: Any,
     positive: Any,

@@ -13,9 +13,10 @@ from ..parse import parse_numbers
 from ..presets import AUTO, choose_preset, preset_of_lora, preset_of_schedule
 from ..schedule import CUSTOM, SCALES_EXAMPLE, TIMESTEPS_EXAMPLE, Schedule, custom_schedule, preset_schedule
 from .facts import LORA_ATTACHMENT, SCHEDULE_ATTACHMENT, check_pictures, read_facts, sigma_of_timestep
-from .progress import announce
+from .progress import announce, errors_announced
 
 
+@errors_announced()
 def schedule_from_preset(model: Any, option: str) -> Schedule:
     """The schedule of a preset option for a ModelPatcher. Raises InputError as `choose_preset` does.
 
@@ -65,13 +66,20 @@ def _label(schedule: Schedule) -> str:
     return "a schedule of its own" if schedule.name == CUSTOM else schedule.name
 
 
+@errors_announced()
 def schedule_from_text(model: Any, scales: str, timesteps: str) -> Schedule:
-    """The schedule that two typed lists describe, for a ModelPatcher. Raises InputError for a wrong list."""
-    return schedule_from_numbers(
+    """The schedule that two typed lists describe, for a ModelPatcher. Raises InputError for a wrong list.
+
+    The running node shows how many steps they are.
+    """
+    schedule = schedule_from_numbers(
         model,
         parse_numbers(scales, "scales", SCALES_EXAMPLE),
         parse_numbers(timesteps, "timesteps", TIMESTEPS_EXAMPLE),
     )
+    steps = len(schedule.scales)
+    announce(f"{steps} step{'s' if steps > 1 else ''}")
+    return schedule
 
 
 def schedule_from_numbers(model: Any, scales: Sequence[float], timesteps: Sequence[float]) -> Schedule:

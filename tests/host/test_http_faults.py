@@ -37,11 +37,14 @@ def as_before(server: ComfyServer, client: ComfyClient) -> Iterator[None]:
 
 
 def changed(change: dict[str, Any], family: str = "flux", **options: Any) -> dict[str, Any]:
-    """A good prompt with inputs changed: {"node.input": value}."""
+    """A good prompt with inputs changed, {"node.input": value}, or whole nodes, {"node": node}."""
     prompt = small_prompt(family, options.pop("preset", ("1, 2", "1, 0.5")), **options)
     for place, value in change.items():
-        name, key = place.split(".")
-        prompt[name]["inputs"][key] = value
+        name, _, key = place.partition(".")
+        if key:
+            prompt[name]["inputs"][key] = value
+        else:
+            prompt[name] = value
     return prompt
 
 
@@ -88,6 +91,8 @@ ERRORS = [
      "SWDLoraLoader (node lora flux): lora_name: nothing in swd-sdxl/adapter_model.safetensors fits this model."),
     ({"lora flux.strength_model": math.nan},
      "SWDLoraLoader (node lora flux): strength_model: nan is not a finite number."),
+    ({"schedule": node("SWDScaleSchedule", model=["lora flux", 0], preset="SDXL, 4 steps")},
+     "SWDScaleSchedule (node schedule): preset: SDXL, 4 steps is not for FLUX.1-dev."),
     ({"sampler.cfg": math.nan}, "SWDSampler (node sampler): cfg: nan is not a finite number."),
     ({"sampler.cfg": 4.0}, "SWDSampler (node sampler): negative: cfg needs a negative prompt."),
     ({"sampler.denoise": math.nan}, "SWDSampler (node sampler): denoise: nan is not a finite number."),
@@ -101,6 +106,8 @@ def test_an_error_is_one_sentence_first(client: ComfyClient, change: dict[str, A
     first, *rest = result.error.splitlines()
     assert first == first_line
     assert [line.split(":")[0] for line in rest[:3]] == ["Found", "Allowed", "To do"]
+    # ComfyUI's notice only says that the node failed, and words of an earlier run would stay in the node.
+    assert result.texts[-1] == f"{first.split('): ', 1)[1]}\n{rest[2]}"
 
 
 PREFIXES = ["../out", "/tmp/swd-out", "a/../../out"]
@@ -112,6 +119,7 @@ def test_nothing_is_written_outside_the_output_folder(server: ComfyServer, clien
     before = set(server.base_directory.rglob("*.safetensors"))
     result = client.run({"save": {"class_type": "SWDLoraSave", "inputs": inputs}})
     assert result.error.startswith("SWDLoraSave (node save): filename_prefix: it leads out of the output folder.\n")
+    assert result.texts[-1].startswith("filename_prefix: it leads out of the output folder.\nTo do: ")
     assert set(server.base_directory.rglob("*.safetensors")) == before
 
 

@@ -14,12 +14,14 @@ from ...lora.file import LoraFile, read_lora
 from ...plot import image_of
 from ...schedule import Schedule
 from ..lora import apply_lora
+from ..progress import errors_announced
 from .finished import note_finished
 from .progress import DatasetProgress, TrainingProgress
 from .session import Session, train
 from .teacher import Dataset, TeacherSettings, make_dataset, split_prompts
 
 
+@errors_announced()
 def build_dataset(
     model: Any,
     clip: Any,
@@ -38,6 +40,7 @@ def build_dataset(
     return dataset, f"{made}\nin {dataset.folder.root}"
 
 
+@errors_announced()
 def distill(
     model: Any, dataset: Dataset, schedule: Schedule, name: str, settings: DistillSettings, start_over: bool
 ) -> tuple[Any, str, Tensor, str]:
