@@ -51,6 +51,13 @@ def build_patches(lora: LoraFile, base_model: Any, family: str) -> LoraPatches:
     key_map: dict[str, Target] = comfy.lora.model_lora_keys_unet(base_model, {})
     names = {layer.name: find_name(layer, key_map) for layer in layers}
     adapters = [layer for layer in layers if layer.is_pair or layer.host_keys]
+    if not adapters:
+        raise InputError(
+            f"lora_name: {lora.name} holds no LoRA.",
+            found=f"{len(tensors)} tensors" + "".join(f", such as {key[:100]}" for key in list(tensors)[:1]),
+            allowed=f"a LoRA for {family}",
+            remedy="choose another file: this one may be a checkpoint, a VAE or a text encoder.",
+        )
     fits = f"it looks made for {guess_family(layers)}; the model is {family}"
     if not any(names[layer.name] for layer in adapters):
         raise InputError(

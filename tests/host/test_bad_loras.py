@@ -28,6 +28,7 @@ PICKLE = "lora_name: bad.safetensors is not a safetensors file."
 CONFIG = "lora_name: adapter_config.json beside bad.safetensors is not a PEFT configuration."
 SHAPE = "lora_name: bad.safetensors does not have the shapes of this model."
 NUMBERS = "lora_name: bad.safetensors holds numbers that cannot be used."
+NO_LORA = "lora_name: bad.safetensors holds no LoRA."
 NOTHING = "lora_name: nothing in bad.safetensors fits this model."
 NOT_WHOLE = "lora_name: bad.safetensors is incomplete."
 HALF = "lora_name: bad.safetensors lacks one half of a pair."
@@ -137,8 +138,8 @@ BYTES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a torch file": (lambda whole: torch_file(), PICKLE),
     "an old torch file": (lambda whole: torch_file(_use_new_zipfile_serialization=False), PICKLE),
     "a zip": (lambda whole: zip_file(), PICKLE),
-    "no tensors": (lambda whole: archive({}), NOTHING),
-    "metadata alone": (lambda whole: archive({"__metadata__": {"format": "pt"}}), NOTHING),
+    "no tensors": (lambda whole: archive({}), NO_LORA),
+    "metadata alone": (lambda whole: archive({"__metadata__": {"format": "pt"}}), NO_LORA),
     "whole numbers": (lambda whole: pair("I64", 256), NUMBERS),
     "bytes": (lambda whole: pair("U8", 32), NUMBERS),
     "true and false": (lambda whole: pair("BOOL", 32), NUMBERS),
@@ -226,6 +227,7 @@ TENSORS: dict[str, tuple[Callable[[dict[str, Tensor]], dict[str, Tensor]], str]]
     ),
     "a LoHa with one of four": (lambda t: {f"{X}.hada_w1_a": torch.ones(2, 2)}, NOT_WHOLE),
     "a GLoRA with one of four": (lambda t: {f"{X}.a1.weight": torch.ones(2, 2)}, NOT_WHOLE),
+    "a VAE": (lambda t: {**dict.fromkeys(t), "decoder.conv_in.weight": torch.ones(2, 3, 3, 3)}, NO_LORA),
     "names of no model": (
         lambda t: {**dict.fromkeys(t), "q.lora_A.weight": torch.ones(2, 3), "q.lora_B.weight": torch.ones(3, 2)},
         NOTHING,
