@@ -16,6 +16,8 @@ PACK = Path(__file__).resolve().parents[2]
 DOCS = PACK / "web" / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 HEADINGS = ["Inputs", "Outputs", "When not to use it", "Typical errors", "Related nodes"]
+# Some forty names would make a page of their own in the narrow panel, and ComfyUI adds more.
+OF_KSAMPLER = ("sampler_name", "scheduler")
 SOURCES = "\n".join(
     path.read_text(encoding="utf-8") for folder in ("nodes", "swd_core") for path in (PACK / folder).rglob("*.py")
 )
@@ -89,6 +91,8 @@ def range_words(name: str, kind: str, options: dict[str, Any]) -> list[str]:
         return [options["default"]]
     if kind == "COMBO" and name == "preset":
         return [f"{options['default']} (default)", "below"]
+    if name in OF_KSAMPLER:
+        return [f"{options['default']} (default)", "those of KSampler"]
     if kind == "COMBO" and name != "lora_name":
         return [f"{options['default']} (default)", *options["options"]]
     return []
