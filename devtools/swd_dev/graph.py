@@ -70,12 +70,12 @@ class Graph:
         self.nodes.append(node)
         return node_id
 
-    def group(self, title: str, members: Sequence[int]) -> None:
-        """Draw a titled frame around nodes."""
+    def group(self, title: str, members: Sequence[int], room: int = 0) -> None:
+        """Draw a titled frame around nodes, with room below for what the lowest of them shows later."""
         frames = [(*self.nodes[node - 1]["pos"], *self.nodes[node - 1]["size"]) for node in members]
         left, top = min(x for x, *_ in frames) - PADDING, min(y for _, y, *_ in frames) - NODE_TITLE - GROUP_TITLE
         right = max(x + width for x, _, width, _ in frames) + PADDING
-        bottom = max(y + height for _, y, _, height in frames) + PADDING
+        bottom = max(y + height for _, y, _, height in frames) + PADDING + room
         self.groups.append(
             {"id": len(self.groups) + 1, "title": title, "bounding": [left, top, right - left, bottom - top],
              "color": "#3f789e", "font_size": 24, "flags": {}}

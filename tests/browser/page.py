@@ -153,6 +153,11 @@ class ComfyPage:
         pairs: list[str] = self.page.evaluate(scripts.OVERLAPS)
         return pairs
 
+    def show_text(self, text: str) -> None:
+        """Let the nodes of the pack show a text, as they do once they have run."""
+        self.page.evaluate(scripts.SHOW_TEXT, text)
+        self.wait()
+
     def notice(self) -> str:
         """The text of the notice about missing nodes, missing files or a failed run; empty if there is none."""
         found = self.page.get_by_test_id("error-overlay")

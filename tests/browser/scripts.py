@@ -66,6 +66,12 @@ OVERLAPS = """() => {
         ...nodes.flatMap(a => groups.map(b => [a, b])).filter(([a, b]) => overlap(a[1], b[1]) && !within(a[1], b[1])),
     ].map(([a, b]) => `${a[0]} / ${b[0]}`);
 }"""
+# Every node of the pack that shows a text while it runs shows this one, as if the server had sent it.
+SHOW_TEXT = """text => {
+    for (const node of app.graph._nodes)
+        if (/^SWD(LoraLoader|.*Schedule|Sampler|TeacherDataset|DistillLora)$/.test(node.type))
+            app.api.dispatchEvent(new CustomEvent('progress_text', {detail: {nodeId: String(node.id), text}}));
+}"""
 # The sizes of the loaded pictures of a node: those the canvas draws, and those of the page.
 PICTURES = """type => {
     const node = swd.node(type);

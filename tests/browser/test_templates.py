@@ -53,6 +53,9 @@ def test_every_template_opens_whole(page: ComfyPage, path: Path, object_info: di
     assert page.notice() == ""
     assert page.faulty_nodes() == []
     assert page.overlaps() == []
+    page.show_text("SD3.5 Medium, 6 steps: made for swd-medium-6-steps/adapter_model.safetensors")
+    page.screenshot(f"{path.stem}, with texts")
+    assert page.overlaps() == []
     assert connections(page.graph()) == connections(workflow)
     assert unknown_slots(page.graph(), object_info) == set()
 

@@ -19,6 +19,7 @@ from swd_dev.templates.notes import note
 COLUMNS = (0, 460, 920, 1380, 1840)
 WIDTH = 400
 LOWER = 510
+TEXT_ROOM = 70
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def load(graph: Graph, base: Base, extra: Sequence[int] = ()) -> Loaded:
             [0, 512], title="T5 padding as in training",
         )  # fmt: skip
         clip = (padding, 0)
-    graph.group("Step 1 - Load models", [*range(first, len(graph.nodes) + 1), *extra])
+    room = 0 if base.has_t5 else TEXT_ROOM
+    graph.group("Step 1 - Load models", [*range(first, len(graph.nodes) + 1), *extra], room)
     return Loaded((lora, 0), (lora, 1), clip, vae, files)
 
 

@@ -6,7 +6,7 @@ from swd_dev.graph import Graph, Slot
 from swd_dev.templates.bases import MEDIUM_6
 from swd_dev.templates.files import MEDIUM
 from swd_dev.templates.notes import note, note_without_lora
-from swd_dev.templates.parts import COLUMNS, WIDTH, load, schedule
+from swd_dev.templates.parts import COLUMNS, TEXT_ROOM, WIDTH, load, schedule
 
 PROMPTS = (
     "A lighthouse on a cliff above a stormy sea, dramatic light",
@@ -45,7 +45,7 @@ def train_lora() -> Graph:
         "SWDScaleSchedule", (COLUMNS[2] + 40, 0), (WIDTH, 110), [("schedule", "SWD_SCHEDULE"), ("sigmas", "SIGMAS")],
         [("model", "MODEL", (checkpoint, 0))], ["SD3.5 Medium, 4 steps"],
     )  # fmt: skip
-    graph.group("Step 2 - Schedule", [stages])
+    graph.group("Step 2 - Schedule", [stages], TEXT_ROOM)
     dataset = graph.add(
         "SWDTeacherDataset", (COLUMNS[3] + 80, 0), (WIDTH, 860),
         [("dataset", "SWD_DATASET"), ("report", "STRING")],
