@@ -28,6 +28,6 @@ def errors_announced() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        problem, *_, remedy = str(error).splitlines()
-        announce(f"{problem}\n{remedy}")
+        problem, found, *_, remedy = str(error).splitlines()
+        announce(f"{problem}\n{found}\n{remedy}")
         raise

@@ -107,7 +107,7 @@ def test_an_error_is_one_sentence_first(client: ComfyClient, change: dict[str, A
     assert first == first_line
     assert [line.split(":")[0] for line in rest[:3]] == ["Found", "Allowed", "To do"]
     # ComfyUI's notice only says that the node failed, and words of an earlier run would stay in the node.
-    assert result.texts[-1] == f"{first.split('): ', 1)[1]}\n{rest[2]}"
+    assert result.texts[-1] == f"{first.split('): ', 1)[1]}\n{rest[0]}\n{rest[2]}"
 
 
 PREFIXES = ["../out", "/tmp/swd-out", "a/../../out"]
@@ -119,7 +119,7 @@ def test_nothing_is_written_outside_the_output_folder(server: ComfyServer, clien
     before = set(server.base_directory.rglob("*.safetensors"))
     result = client.run({"save": {"class_type": "SWDLoraSave", "inputs": inputs}})
     assert result.error.startswith("SWDLoraSave (node save): filename_prefix: it leads out of the output folder.\n")
-    assert result.texts[-1].startswith("filename_prefix: it leads out of the output folder.\nTo do: ")
+    assert result.texts[-1].startswith("filename_prefix: it leads out of the output folder.\nFound: ")
     assert set(server.base_directory.rglob("*.safetensors")) == before
 
 
