@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -122,8 +123,21 @@ def test_auto_finds_the_schedule_in_the_file(swd, load, distill) -> None:
     assert schedule_of(swd, published, "auto")[0].name == "SD3.5 Large, 4 steps"
 
 
+STOPPED = "stopped: what is done is kept, and the next run goes on from there"
+
+
+@pytest.fixture
+def told(swd, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The lines that the nodes of the training show."""
+    lines: list[str] = []
+    package = swd["SWDDistillLora"].__module__.rpartition(".nodes.")[0]
+    progress = importlib.import_module(f"{package}.swd_core.host.distill.progress")
+    monkeypatch.setattr(progress, "announce", lines.append)
+    return lines
+
+
 def test_an_interrupt_keeps_the_run_and_the_next_one_goes_on_as_if_nothing_had_happened(
-    distill, output: Path, monkeypatch: pytest.MonkeyPatch
+    distill, output: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(comfy.cli_args.args, "preview_method", comfy.cli_args.LatentPreviewMethod.Latent2RGB)
     everything = {"steps": 5, "dmd": True, "gan": True, "ema": 0.5, "preview_every": 1}
@@ -142,6 +156,7 @@ def test_an_interrupt_keeps_the_run_and_the_next_one_goes_on_as_if_nothing_had_h
             distill(lora_name="parts", **everything)
     finally:
         comfy.utils.set_progress_bar_global_hook(None)
+    assert told[-1] == STOPPED
     assert [kind for kind, _, _ in previews] == ["JPEG"] * 3
     assert previews[0][1].size == (8, 8)
     with safe_open(output / "swd/training/parts/checkpoint.safetensors", framework="pt") as file:
@@ -153,7 +168,7 @@ def test_an_interrupt_keeps_the_run_and_the_next_one_goes_on_as_if_nothing_had_h
     assert whole.keys() == parts.keys() and all(torch.equal(parts[key], value) for key, value in whole.items())
 
 
-def test_an_interrupt_within_a_step_does_not_wait_for_its_end(distill, load, output: Path) -> None:
+def test_an_interrupt_within_a_step_does_not_wait_for_its_end(distill, load, output: Path, told: list[str]) -> None:
     settings = {"steps": 2, "dmd": True, "batch_size": 8, "fake_steps": 2, "micro_batch": 1, "preview_every": 0}
     passes, last = 0, 0
 
@@ -172,6 +187,7 @@ def test_an_interrupt_within_a_step_does_not_wait_for_its_end(distill, load, out
             distill(model=model, lora_name="broken", **settings)
     finally:
         handle.remove()
+    assert told[-1] == STOPPED
     # At most those of one picture.
     assert last <= passes < last + 6
     with safe_open(output / "swd/training/broken/checkpoint.safetensors", framework="pt") as file:

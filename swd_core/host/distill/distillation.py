@@ -16,11 +16,12 @@ from ...schedule import Schedule
 from ..lora import apply_lora
 from ..progress import errors_announced
 from .finished import note_finished
-from .progress import DatasetProgress, TrainingProgress
+from .progress import DatasetProgress, TrainingProgress, stop_announced
 from .session import Session, train
 from .teacher import Dataset, TeacherSettings, make_dataset, split_prompts
 
 
+@stop_announced()
 @errors_announced()
 def build_dataset(
     model: Any,
@@ -40,6 +41,7 @@ def build_dataset(
     return dataset, f"{made}\nin {dataset.folder.root}"
 
 
+@stop_announced()
 @errors_announced()
 def distill(
     model: Any, dataset: Dataset, schedule: Schedule, name: str, settings: DistillSettings, start_over: bool

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import comfy.model_management
@@ -58,6 +60,16 @@ class TrainingProgress:
         preview = _student_preview(session) if every and (step % every == 0 or step == settings.steps) else None
         self._bar.update_absolute(step, settings.steps, preview)
         comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+@contextmanager
+def stop_announced() -> Iterator[None]:
+    """Say in the node that a run which the user stopped is not lost; ComfyUI calls it a failed job."""
+    try:
+        yield
+    except comfy.model_management.InterruptProcessingException:
+        announce("stopped: what is done is kept, and the next run goes on from there")
+        raise
 
 
 def _student_preview(session: Session) -> tuple[str, Image.Image, int] | None:
