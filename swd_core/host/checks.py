@@ -145,9 +145,11 @@ def check_run(guider: Any, schedule: Schedule, noise: Tensor, latent: Tensor | N
         )
     model = read_facts(guider.inner_model)
     if model != schedule.model:
+        # The sizes are what differs between two models of one family, such as a patched one; else they say nothing.
+        describe = _describe if model.family == schedule.model.family else _family
         raise InputError(
             f"schedule: made for {schedule.model.family}, but the model is {model.family}.",
-            found=f"a schedule for {_describe(schedule.model)}; a model that is {_describe(model)}",
+            found=f"a schedule for {describe(schedule.model)}; a model that is {describe(model)}",
             allowed="a schedule made from the model that is sampled",
             remedy="connect the same model to the schedule node and to the sampler or the guider.",
         )
@@ -173,6 +175,10 @@ def _check_second_model(model: ModelFacts, guider: Any) -> None:
         allowed="two models with the same, such as SD3.5 Large and SD3.5 Medium",
         remedy="connect another model to model_negative, or use CFG Guider.",
     )
+
+
+def _family(model: ModelFacts) -> str:
+    return model.family
 
 
 def _describe(model: ModelFacts) -> str:

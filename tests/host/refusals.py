@@ -14,8 +14,8 @@ from running import all_in_one, conditioning, empty_latent
 PARTS = ["Found", "Allowed", "To do"]
 
 
-def refused(call: Callable[[], Any], first_line: str) -> None:
-    """The call ends in the error of this pack for wrong inputs, with exactly this first line."""
+def refused(call: Callable[[], Any], first_line: str) -> str:
+    """The call ends in the error of this pack for wrong inputs, with exactly this first line. Returns the whole."""
     with pytest.raises(ValueError) as error:
         call()
     assert type(error.value).__name__ == "InputError", repr(error.value)
@@ -23,6 +23,7 @@ def refused(call: Callable[[], Any], first_line: str) -> None:
     assert lines[0] == first_line
     assert [line.split(":")[0] for line in lines[1:]] == PARTS, lines
     assert all(len(line) <= 1500 for line in lines), "a message, not a dump"
+    return str(error.value)
 
 
 def state_of(model: Any) -> dict[str, Any]:

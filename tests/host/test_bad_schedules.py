@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+import comfy.samplers
 import pytest
 import torch
 from reference import make_text
@@ -95,10 +97,22 @@ def test_a_schedule_of_another_model(swd, load, made_for: str, family: str) -> N
     positive, latent = conditioning(family, make_text(family)), empty_latent(family, (16, 16))
     execute = swd["SWDSampler"].execute
     with unchanged(load(family)), same_picture(swd, load(family), family):
-        refused(
+        text = refused(
             lambda: execute(model=load(family), positive=positive, latent_image=latent, schedule=schedule, **options),
             first_line,
         )
+    assert f"\nFound: a schedule for {NAMES[made_for]}; a model that is {NAMES[family]}\n" in text
+
+
+def test_a_schedule_of_another_model_of_the_family_names_what_differs(swd, load) -> None:
+    schedule, _ = schedule_of(swd, load(FAMILY), "auto")
+    other = replace(schedule, model=replace(schedule.model, multiple=4))
+    sampler = swd["SamplerSWD"].execute(schedule=other, upscale_method="bicubic").result[0]
+    noise, sigmas = torch.zeros(1, 16, 16, 16), torch.tensor(schedule.sigmas)
+    guider = comfy.samplers.CFGGuider(load(FAMILY))
+    guider.set_conds(*[conditioning(FAMILY, make_text(FAMILY))] * 2)
+    with pytest.raises(ValueError, match=r"Found: .* multiple of 4 latent .* multiple of 2 latent"):
+        guider.sample(noise, noise, sampler, sigmas, disable_pbar=True)
 
 
 def steps(count: int) -> tuple[str, str]:
