@@ -23,6 +23,13 @@ class Port:
     is_widget: bool = False
     label: str | None = None
 
+    @property
+    def height(self) -> int:
+        """What it takes on the canvas; the one text is the prompt, which has several lines."""
+        if not self.is_widget:
+            return 20
+        return 74 if self.type == "STRING" else 34
+
     def described(self) -> dict[str, Any]:
         return {"name": self.name, "type": self.type, **({"label": self.label} if self.label else {})}
 
@@ -44,7 +51,7 @@ class Blueprint:
         name, kind, _ = self.output
         node = {
             "id": len(self.graph.nodes) + 1, "type": str(identity), "pos": [0, 0],
-            "size": [460, 60 + 34 * len(self.inputs)], "flags": {}, "order": 0, "mode": 0,
+            "size": [460, 20 + sum(port.height for port in self.inputs)], "flags": {}, "order": 0, "mode": 0,
             "inputs": [
                 {**port.described(), **({"widget": {"name": port.name}} if port.is_widget else {}), "link": None}
                 for port in self.inputs
