@@ -52,7 +52,7 @@ class StageSampler(comfy.samplers.KSAMPLER):
         x = self._noised(latent, sigma, noise)
         conditions = self.run.guider.conds
         if index > 0:
-            write_keyframes(conditions, self.run.keyframes)
+            write_keyframes(self.run.keyframes)
             write_controls(self.run.controls)
         x0: Tensor = model(x, sigma.repeat(x.shape[0]), **extra_args)
         self.run.keyframes = read_keyframes(conditions)
