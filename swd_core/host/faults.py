@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -37,9 +38,20 @@ def stage_error(error: Exception, guider: Any, stage: Stage, last: Stage, pictur
     # stage to multiply shapes that do not fit has a text of another width, of which ComfyUI tells its own way.
     clashes = _SIZE_CLASHES if stage.index > 0 else _SIZE_CLASHES[:-1]
     grows = stage.index > 0 or stage.size != last.size
-    if grows and any(words in str(error) for words in clashes):
+    if grows and any(words in str(error) for words in clashes) and not _is_of_another_kind(error, stage):
         return _size_clash(error, stage)
     return None
+
+
+def _is_of_another_kind(error: RuntimeError, stage: Stage) -> bool:
+    """Whether what does not fit has nothing to do with the size of the latent: ComfyUI's samplers end in it as well."""
+    # Weights that a LoRA hook was not made for. ComfyUI changes weights at the first pass that needs them.
+    frames = traceback.walk_tb(error.__traceback__)
+    if any(frame.f_globals.get("__name__") == "comfy.lora" for frame, _ in frames):
+        return True
+    # Numbers of pictures, in what came with the prompt. Patches may keep tensors without such an axis from stage to
+    # stage.
+    return stage.index == 0 and str(error).endswith("at non-singleton dimension 0")
 
 
 def _lacks_negative(guider: Any) -> bool:

@@ -8,10 +8,11 @@ import comfy.model_management
 import comfy.samplers
 import pytest
 import torch
+from comfy_extras.nodes_hooks import CreateHookModelAsLoraModelOnly, SetModelHooksOnCond
 from reference import make_text, stage_sizes
-from running import all_in_one, conditioning, empty_latent, schedule_of
+from running import advanced, all_in_one, conditioning, empty_latent, schedule_of
 
-from nodes import SetLatentNoiseMask
+from nodes import ConditioningSetMask, SetLatentNoiseMask
 
 FAMILY, PRESET = "sd35_large", "SD3.5 Large, 4 steps"
 Interrupted = comfy.model_management.InterruptProcessingException
@@ -79,6 +80,31 @@ def test_an_exception_inside_the_model_passes_unchanged(swd, load) -> None:
         run(swd, guider)
     assert snapshot(guider) == before
     assert torch.equal(run(swd, guider_of(load(FAMILY))), run(swd, guider_of(load(FAMILY))))
+
+
+def hook_of_a_larger_model(positive: Any) -> Any:
+    checkpoint = "sd3.5_large_fp8_scaled.safetensors"
+    (hooks,) = CreateHookModelAsLoraModelOnly().create_hook_model_only(ckpt_name=checkpoint, strength_model=1.0)
+    return SetModelHooksOnCond().attach_hook(positive, hooks)[0]
+
+
+def masks_of_two_pictures(positive: Any) -> Any:
+    return ConditioningSetMask().append(positive, torch.ones(2, 16, 16), "default", 1.0)[0]
+
+
+@pytest.mark.parametrize("change", [hook_of_a_larger_model, masks_of_two_pictures])
+def test_what_fits_at_no_size_is_not_laid_to_the_size(swd, load, change: Any) -> None:
+    """ComfyUI's sampler says the same; to take Adaptive Projected Guidance off would help nobody."""
+    family = "sd35_medium"
+    guider = comfy.samplers.CFGGuider(load(family))
+    guider.inner_set_conds({"positive": change(conditioning(family, make_text(family)))})
+    latent = empty_latent(family, (16, 16), 3)
+    samples, sigmas = latent["samples"], torch.tensor([1.0, 0.5, 0.0])
+    with pytest.raises(RuntimeError, match=r"^The size of tensor") as own:
+        guider.sample(samples + 1, samples, comfy.samplers.ksampler("lcm"), sigmas, seed=0)
+    with pytest.raises(RuntimeError) as error:
+        advanced(swd, guider.model_patcher, None, latent, 0, "auto", guider=guider)
+    assert str(error.value) == str(own.value)
 
 
 def test_the_callback_sees_every_step_once_with_growing_previews(swd, load) -> None:
