@@ -8,6 +8,13 @@ def explain(problem: str, *, found: object, allowed: str, remedy: str) -> str:
     return f"{_line(problem)}\nFound: {_line(found)}\nAllowed: {allowed}\nTo do: {remedy}"
 
 
+def shorten(text: str) -> str | None:
+    """What was wrong, what was found and what to do, of a text that `explain` made; None for any other."""
+    lines = text.splitlines()
+    labels = [line.partition(":")[0] for line in lines[1:4]]
+    return "\n".join((*lines[:2], lines[3])) if labels == ["Found", "Allowed", "To do"] else None
+
+
 def _line(text: object) -> str:
     # The name of a file may hold line breaks, and what was found may be another error.
     return " ".join(str(text).splitlines())

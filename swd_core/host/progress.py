@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
-from ..errors import InputError
+from ..errors import shorten
 
 
 def announce(text: str) -> None:
@@ -27,7 +27,8 @@ def errors_announced() -> Iterator[None]:
     """
     try:
         yield
-    except InputError as error:
-        problem, found, *_, remedy = str(error).splitlines()
-        announce(f"{problem}\n{found}\n{remedy}")
+    except (ValueError, RuntimeError) as error:
+        text = shorten(str(error))
+        if text:
+            announce(text)
         raise

@@ -130,6 +130,7 @@ def test_out_of_memory_is_told_comfyui_recovers_and_the_next_prompt_runs(server:
     first, found, *_ = result.error.splitlines()
     assert first == "SWDSampler (node sampler): model: out of memory at step 3 of 4, at 10 x 6, with 1 picture."
     assert found == "Found: CUDA out of memory. Tried to allocate 2.00 GiB."
+    assert result.texts[-1].startswith(f"{first.split('): ', 1)[1]}\n{found}\nTo do: make fewer pictures")
     assert server.log_tail(100_000).count("Got an OOM, unloading all loaded models.") == already + 1
     assert torch.equal(run_latent(server, client, small_prompt("flux", seed=3, prefix="after")), good)
 
