@@ -9,6 +9,8 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
+from .guides import guides_for_stage
+
 Size = Sequence[int]
 Conditions = dict[str, list[dict[str, Any]]]
 _COPIED = ("cross_attn", "mask")
@@ -58,6 +60,7 @@ def entry_for_stage(entry: dict[str, Any], stage: Size, target: Size, pixels_per
     if "gligen" in entry:
         kind, model, boxes = entry["gligen"]
         entry["gligen"] = (kind, model, [(box[0], *scale_area(box[1:5], stage, target), *box[5:]) for box in boxes])
+    entry.update(guides_for_stage(entry, stage, target))
     # SDXL was distilled with the final size as its size conditioning at every scale (upstream README, SDXL call).
     entry.setdefault("height", target[-2] * pixels_per_latent)
     entry.setdefault("width", target[-1] * pixels_per_latent)
