@@ -16,6 +16,13 @@ from ..stages import Stage
 
 # What torch says when tensors of two sizes meet.
 _SIZE_CLASHES = ("must match", "size mismatch", "invalid for input of size", "shapes cannot be multiplied")
+# What torch says of tensors whose first axis, which counts pictures, differs. Where it joins them it names no axis, but
+# rows and columns are never one alone: a 1 is the one picture of a patch, beside those of a batch.
+_PICTURE_CLASHES = (
+    "at non-singleton dimension 0",
+    "Expected size 1 but got size",
+    "but got size 1 for tensor",
+)
 # What torch says on devices whose lack of memory is no exception of its own: Apple, DirectML, the CPU.
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough gpu video memory")
 
@@ -51,7 +58,7 @@ def _is_of_another_kind(error: RuntimeError, stage: Stage) -> bool:
         return True
     # Numbers of pictures, in what came with the prompt. Patches may keep tensors without such an axis from stage to
     # stage.
-    return stage.index == 0 and str(error).endswith("at non-singleton dimension 0")
+    return stage.index == 0 and any(words in str(error) for words in _PICTURE_CLASHES)
 
 
 def _lacks_negative(guider: Any) -> bool:

@@ -107,6 +107,21 @@ def test_what_fits_at_no_size_is_not_laid_to_the_size(swd, load, change: Any) ->
     assert str(error.value) == str(own.value)
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_one_picture_for_a_batch_is_not_laid_to_the_size(swd, load, first: bool) -> None:
+    """As USO Style Reference, which joins its one picture to the text of each."""
+
+    def join(arguments: dict[str, Any]) -> dict[str, Any]:
+        parts = [torch.zeros_like(arguments["txt"][:1]), arguments["txt"]]
+        return {**arguments, "txt": torch.cat(parts if first else parts[::-1], dim=1)}
+
+    model = load("flux").clone()
+    model.set_model_post_input_patch(join)
+    positive, latent = conditioning("flux", make_text("flux")), empty_latent("flux", (16, 16), 2)
+    with pytest.raises(RuntimeError, match=r"^Sizes of tensors must match except in dimension 1\."):
+        advanced(swd, model, positive, latent, 0, "auto")
+
+
 def test_the_callback_sees_every_step_once_with_growing_previews(swd, load) -> None:
     seen: list[tuple[int, tuple[int, ...], tuple[int, ...], int]] = []
     last: list[torch.Tensor] = []
