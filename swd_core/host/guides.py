@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..errors import InputError
+
 Size = Sequence[int]
 
 
@@ -14,10 +16,15 @@ def guides_for_stage(entry: Mapping[str, Any], stage: Size, target: Size) -> dic
     The frames of the guides stand at the end of the latent and shrink with it, but ComfyUI notes the place of each of
     their tokens for the size at which they were added, and the model lays these over that many tokens from the end: of
     a smaller stage, over frames that are no guides.
+
+    Raises:
+        InputError
     """
     places = entry.get("keyframe_idxs")
     height, width = target[-2:]
     if places is None or not places.numel() or places.shape[2] % (height * width):
+        return {}
+    if tuple(stage[-2:]) == (height, width):
         return {}
     # Tokens are in the order of frames, rows and columns, and a row or column has the same place at every size.
     frames = places.unflatten(2, (-1, height, width))[:, :, :, : stage[-2], : stage[-1]]
@@ -32,9 +39,14 @@ def guides_for_stage(entry: Mapping[str, Any], stage: Size, target: Size) -> dic
 def _attention_for_stage(guide: Mapping[str, Any], stage: Size, target: Size) -> dict[str, Any]:
     """How one guide is attended to: its number of tokens, and the size to which its mask is scaled."""
     (height, width), (rows, columns) = target[-2:], stage[-2:]
-    frames, mask_height, mask_width = guide["latent_shape"]
-    return {
-        **guide,
-        "pre_filter_count": guide["pre_filter_count"] // (height * width) * rows * columns,
-        "latent_shape": [frames, max(1, mask_height * rows // height), max(1, mask_width * columns // width)],
-    }
+    frames, *size = guide["latent_shape"]
+    if size != [height, width]:
+        # Its pixels stand apart in the latent, with holes that the model skips: a smaller latent is all hole.
+        raise InputError(
+            "latent_image: a guide in it cannot follow the latent as it grows.",
+            found=f"a guide of {size[1]} x {size[0]} spread over a latent of {width} x {height}",
+            allowed="guides of the size of the latent, or a schedule whose scales are all the same",
+            remedy="disconnect iclora_parameters from LTXV Add Guide, or use another sampler.",
+        )
+    tokens = guide["pre_filter_count"] // (height * width) * rows * columns
+    return {**guide, "pre_filter_count": tokens, "latent_shape": [frames, rows, columns]}

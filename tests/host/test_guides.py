@@ -79,3 +79,15 @@ def test_a_prompt_whose_guides_were_cut_off_runs(swd, ltxv) -> None:
     positive, _, latent = LTXVCropGuides.execute(positive, positive, latent).result
     result = advanced(swd, ltxv, positive, latent, 2, ("8, 16", "1.0, 0.5"))["samples"]
     assert result.shape[2:] == (FRAMES, *SIZE)
+
+
+def test_a_guide_with_a_grid_of_its_own_needs_the_size_of_the_video(swd, ltxv) -> None:
+    """As with iclora_parameters. Shrunk with the latent, the model would leave it out without a word."""
+    positive, latent = guided(SIZE, GUIDES["one"])
+    entries = positive[0][1]["guide_attention_entries"]
+    entries[0]["latent_shape"] = [1, SIZE[0] // 2, SIZE[1] // 2]
+    model, calls = recorded(ltxv)
+    advanced(swd, model, positive, latent, 2, ("1, 1", "1.0, 0.5"))
+    assert [call.conditions["guide_attention_entries"] for call in calls] == [entries, entries]
+    with pytest.raises(ValueError, match=r"^latent_image: a guide in it cannot follow the latent as it grows\.\n"):
+        advanced(swd, ltxv, positive, latent, 2, ("8, 16", "1.0, 0.5"))
