@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -53,9 +52,11 @@ def stage_error(error: Exception, guider: Any, stage: Stage, last: Stage, pictur
 def _is_of_another_kind(error: RuntimeError, stage: Stage) -> bool:
     """Whether what does not fit has nothing to do with the size of the latent: ComfyUI's samplers end in it as well."""
     # Weights that a LoRA hook was not made for. ComfyUI changes weights at the first pass that needs them.
-    frames = traceback.walk_tb(error.__traceback__)
-    if any(frame.f_globals.get("__name__") == "comfy.lora" for frame, _ in frames):
-        return True
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__") == "comfy.lora":
+            return True
+        trace = trace.tb_next
     # Numbers of pictures, in what came with the prompt. Patches may keep tensors without such an axis from stage to
     # stage.
     return stage.index == 0 and any(words in str(error) for words in _PICTURE_CLASHES)
