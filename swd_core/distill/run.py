@@ -26,7 +26,7 @@ def run_training(
     last whole step is written, and a checkpoint from which it goes on as if it had not stopped.
 
     Raises:
-        InputError: a loss that is no number any more; what was saved before stays.
+        InputError: a loss that is no number any more, or a file that cannot be written; what was saved before stays.
     """
     saved = trainer.step, trainer.rounds
 
@@ -45,9 +45,12 @@ def run_training(
         try:
             losses = trainer.train_step()
         except BaseException:
-            # A device that failed cannot be read any more; then what it failed of is what the user should see.
+            # A device that failed cannot be read any more; then what it failed of is what the user should see. A disk
+            # that takes nothing is another matter: a stop would say that all is kept.
             try:
                 save()
+            except InputError:
+                raise
             except Exception as error:
                 logger.warning("SwD: training stopped, and its steps after %d could not be saved: %s", saved[0], error)
             raise
