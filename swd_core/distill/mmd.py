@@ -25,8 +25,8 @@ def linear_mmd(real: Tensor, fake: Tensor, c: float = HUBER_C) -> Tensor:
 def rbf_mmd(real: Tensor, fake: Tensor, sigma: float = RBF_SIGMA) -> Tensor:
     """Unbiased squared MMD with the kernel exp(-|x - y|^2 / (2 sigma^2)) over the tokens of each picture.
 
-    `real`, `fake`: [B, tokens, channels], at least two tokens. Gretton et al. 2012, lemma 6, but for the mixed term,
-    which runs over all pairs.
+    `real`, `fake`: [B, tokens, channels]. Gretton et al. 2012, lemma 6, but for the mixed term, which runs over all
+    pairs. A picture of one token has the mixed term alone.
     """
     real, fake = real.float(), fake.float()
     tokens = real.shape[1]
@@ -34,8 +34,8 @@ def rbf_mmd(real: Tensor, fake: Tensor, sigma: float = RBF_SIGMA) -> Tensor:
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         return torch.exp(-_squared_distances(a, b) / (2 * sigma**2)).sum(dim=(1, 2))
 
-    # A token's kernel with itself is 1 and does not count.
-    own = (kernel(real, real) + kernel(fake, fake) - 2 * tokens) / (tokens * (tokens - 1))
+    # A token's kernel with itself is 1 and does not count. One token has no others, and 0 / 0 is no number.
+    own = (kernel(real, real) + kernel(fake, fake) - 2 * tokens) / (tokens * max(1, tokens - 1))
     mixed = kernel(real, fake) / tokens**2
     return (own - 2 * mixed).mean()
 

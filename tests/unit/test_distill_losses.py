@@ -69,6 +69,16 @@ def test_rbf_mmd_is_the_double_sum_over_tokens() -> None:
     assert float(rbf_mmd(real, fake, sigma)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_rbf_mmd_of_a_single_token_is_that_of_a_pair() -> None:
+    """As at 2 x 2 latent pixels, which are one token: no two tokens of a picture can be compared there."""
+    real, fake = randn(2, 1, 3), randn(2, 1, 3, seed=1).requires_grad_()
+    loss = rbf_mmd(real, fake, 1.7)
+    loss.backward()
+    distances = (real - fake).square().sum(dim=(1, 2))
+    assert float(loss) == pytest.approx(float((-2 * torch.exp(-distances / (2 * 1.7**2))).mean()), rel=1e-5)
+    assert fake.grad is not None and fake.grad.isfinite().all() and fake.grad.any()
+
+
 def test_both_mmds_have_gradients_where_real_and_generated_agree() -> None:
     for mmd in (lambda a, b: linear_mmd(a, b, 0.0), linear_mmd, rbf_mmd):
         features = randn(2, 4, 3).requires_grad_()
