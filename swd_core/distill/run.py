@@ -13,6 +13,11 @@ from .trainer import Trainer
 
 logger = logging.getLogger("swd")
 
+_REMEDY = (
+    "lower the learning rate, or use precision fp32, and run again, which goes on from the last checkpoint; or start "
+    "over."
+)
+
 AfterStep = Callable[[int, dict[str, float]], None]
 """(steps done, losses of the last). May raise to stop the run, which keeps the step."""
 
@@ -26,7 +31,8 @@ def run_training(
     last whole step is written, and a checkpoint from which it goes on as if it had not stopped.
 
     Raises:
-        InputError: a loss that is no number any more, or a file that cannot be written; what was saved before stays.
+        InputError: losses or weights that are no numbers any more, or a file that cannot be written; what was saved
+        before stays.
     """
     saved = trainer.step, trainer.rounds
 
@@ -35,6 +41,8 @@ def run_training(
         now = trainer.step, trainer.rounds
         if folder is None or now == saved:
             return
+        if trainer.rounds:
+            _check_adversary(trainer)
         save_checkpoint(trainer, folder)
         if trainer.step != saved[0]:
             write_lora()
@@ -72,6 +80,17 @@ def _check(losses: dict[str, float], step: int) -> None:
             f"training: {lost[0]} is no longer finite at step {step}.",
             found=", ".join(f"{name} {value}" for name, value in losses.items()),
             allowed="finite losses",
-            remedy="lower the learning rate, or use precision fp32, and run again, which goes on from the last "
-            "checkpoint; or start over.",
+            remedy=_REMEDY,
+        )
+
+
+def _check_adversary(trainer: Trainer) -> None:
+    # Losses are read at the end of a step, so a step that broke off may have lost it unseen, and the checkpoint of
+    # before with it.
+    if not trainer.is_finite():
+        raise InputError(
+            f"training: the second LoRA is no longer finite in step {trainer.step + 1}.",
+            found="NaN or infinity",
+            allowed="finite weights",
+            remedy=_REMEDY,
         )

@@ -164,6 +164,10 @@ class Trainer:
             f"{part}.{name}": value for part, state in self._parts().items() for name, value in state.tensors().items()
         }
 
+    def is_finite(self) -> bool:
+        """Whether all that is trained is still a number; waits for the device."""
+        return all(bool(value.isfinite().all()) for value in self.tensors().values())
+
     def load(
         self, tensors: Mapping[str, Tensor], step: int, history: Sequence[Mapping[str, float]], rounds: int = 0
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from small_network import TIMESTEPS, Pictures, make_network, make_trainer, setti
 from swd_pack.swd_core.distill.checkpoint import load_checkpoint, save_checkpoint
 from swd_pack.swd_core.distill.files import write_tensors
 from swd_pack.swd_core.distill.grid import SD3_GRID
-from swd_pack.swd_core.distill.network import STUDENT
+from swd_pack.swd_core.distill.network import FAKE, STUDENT
+from swd_pack.swd_core.distill.run import run_training
 from swd_pack.swd_core.distill.trainer import Trainer
-from swd_pack.swd_core.errors import InputError
+from swd_pack.swd_core.errors import InputError, shorten
 
 ALONE = {"dmd": False, "gan": False}
 
@@ -141,3 +143,28 @@ def test_a_checkpoint_with_its_losses_in_the_header_is_still_read(tmp_path: Path
     going_on = make_trainer(make_network()[1], **ALONE)
     assert load_checkpoint(going_on, tmp_path)
     assert going_on.step == 2 and going_on.history == trainer.history
+
+
+def test_a_stop_does_not_replace_a_checkpoint_by_an_adversary_that_is_lost(tmp_path: Path) -> None:
+    """Losses are read at the end of a step, and a stop may come before it."""
+
+    class StopError(Exception):
+        pass
+
+    network = make_network()[1]
+
+    def within_step(step: int, done: int, total: int) -> None:
+        if (step, done) == (4, 4):
+            network.adapters.parameters(FAKE)[0].data.fill_(torch.inf)
+        if (step, done) == (4, 8):
+            raise StopError
+
+    trainer = make_trainer(network, micro_batch=0, steps=6, save_every=2, within_step=within_step)
+    with network.installed(), pytest.raises(InputError, match="the second LoRA is no longer finite in step 4") as told:
+        run_training(trainer, tmp_path, lambda: None, lambda step, losses: None)
+    assert shorten(str(told.value))
+    network = make_network()[1]
+    trainer = make_trainer(network, steps=6)
+    assert load_checkpoint(trainer, tmp_path) and (trainer.step, trainer.rounds) == (2, 0)
+    steps(trainer, network, 2)
+    assert all(math.isfinite(value) for losses in trainer.history for value in losses.values())
