@@ -22,8 +22,9 @@ INFO = "dataset.json"
 class DatasetFolder:
     """Where the files of a dataset are.
 
-    dataset.json: what it was made from. prompts/N: the condition of a prompt. pictures/N: the teacher's latent, as the
-    VAE knows it. stages/SIZES/N: the latents of picture N for every stage of a schedule, as the VAE knows them.
+    dataset.json: what it was made from, with a copy beside the pictures. prompts/N: the condition of a prompt.
+    pictures/N: the teacher's latent, as the VAE knows it. stages/SIZES/N: the latents of picture N for every stage of a
+    schedule, as the VAE knows them.
     """
 
     root: Path
@@ -34,7 +35,17 @@ class DatasetFolder:
         Raises:
             InputError: it is of a later format, or damaged.
         """
-        path = self.root / INFO
+        return self._read_info(self.root / INFO)
+
+    def info_of_pictures(self) -> dict[str, Any] | None:
+        """What the copy of dataset.json beside the pictures says, from which they are known where it is gone itself.
+
+        Raises:
+            InputError: as `info` does.
+        """
+        return self._read_info(self._copy)
+
+    def _read_info(self, path: Path) -> dict[str, Any] | None:
         if not path.is_file():
             return None
         info = read_json(path)
@@ -48,7 +59,12 @@ class DatasetFolder:
         return info
 
     def write_info(self, info: Mapping[str, Any]) -> None:
-        write_json(self.root / INFO, {"format": FORMAT, **info})
+        for path in (self.root / INFO, self._copy):
+            write_json(path, {"format": FORMAT, **info})
+
+    @property
+    def _copy(self) -> Path:
+        return self.root / "pictures" / INFO
 
     def condition(self, prompt: int | None) -> Path:
         """The file of a prompt's condition; None for the negative one."""

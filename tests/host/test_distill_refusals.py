@@ -74,6 +74,20 @@ def test_a_dataset_of_another_model_is_refused_and_one_that_does_not_say_is_used
     assert make_teacher(dataset_name="teacher")[0].count == 4
 
 
+def test_a_dataset_whose_description_is_gone_is_not_mixed_with_another(make_teacher, output: Path) -> None:
+    """Its pictures would be kept as those of other prompts, and shrunk from another size."""
+    root = output / "swd/datasets/described"
+    made = make_teacher(dataset_name="described")
+    before = {path: path.read_bytes() for path in root.rglob("*.safetensors")}
+    (root / "dataset.json").unlink()
+    for changes, found in (({"width": 96}, "width"), ({"first_seed": 6}, "first_seed"), ({"prompts": "a"}, "prompts")):
+        with pytest.raises(ValueError, match=rf"described holds another dataset\.\nFound: changed: .*{found}"):
+            make_teacher(dataset_name="described", **changes)
+    assert not (root / "dataset.json").exists()
+    assert make_teacher(dataset_name="described") == made
+    assert {path: path.read_bytes() for path in root.rglob("*.safetensors")} == before
+
+
 def test_no_pictures_are_made_of_a_model_that_cannot_be_trained(make_teacher, output: Path) -> None:
     with pytest.raises(ValueError, match="SwD cannot train a LoRA for this model"):
         make_teacher(dataset_name="in vain", model=load_family("auraflow"))

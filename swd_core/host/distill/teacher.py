@@ -125,7 +125,7 @@ def _claim(
 ) -> dict[str, Any]:
     constants = {"guidance": settings.guidance, "width": settings.width, "height": settings.height}
     wanted = {"family": family, "negative": negative, "constants": constants, **asdict(settings)}
-    found = folder.info()
+    found = folder.info() or folder.info_of_pictures()
     if found is not None:
         # A dataset of before families were noted says nothing of its own.
         changed = [key for key, value in wanted.items() if found.get(key, value) != value]
