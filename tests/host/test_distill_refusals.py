@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -86,6 +88,35 @@ def test_a_dataset_whose_description_is_gone_is_not_mixed_with_another(make_teac
     assert not (root / "dataset.json").exists()
     assert make_teacher(dataset_name="described") == made
     assert {path: path.read_bytes() for path in root.rglob("*.safetensors")} == before
+
+
+@pytest.mark.parametrize(("part", "first"), [("model", 3), ("decode", 2), ("encode", 7)])
+def test_a_picture_that_is_not_finite_is_named_and_not_kept(
+    load, vae_of, make_teacher, output: Path, monkeypatch: pytest.MonkeyPatch, part: str, first: int
+) -> None:
+    """As float16 gives them, for which training would blame the learning rate. `first`: a call for picture 2."""
+    model, vae, calls = load(FAMILY).clone(), vae_of(FAMILY), count(1)
+
+    def spoilt(made: torch.Tensor) -> torch.Tensor:
+        return made * torch.nan if next(calls) >= first else made
+
+    def run(apply_model: Any, given: dict[str, Any]) -> torch.Tensor:
+        return spoilt(apply_model(given["input"], given["timestep"], **given["c"]))
+
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="is not finite") as told:
+        if part == "model":
+            model.set_model_unet_function_wrapper(run)
+        else:
+            own = getattr(vae, part)
+            patch.setattr(vae, part, lambda values: spoilt(own(values)))
+        make_teacher(dataset_name=part, model=model)
+    who = "model" if part == "model" else "vae"
+    assert str(told.value).startswith(f"{who}: picture 2 of 4 is not finite.\nFound: NaN or infinity ")
+    root, whole = (output / "swd/datasets" / name for name in (part, f"whole {part}"))
+    make_teacher(dataset_name=part)
+    make_teacher(dataset_name=whole.name)
+    made = [{file.relative_to(at): file.read_bytes() for file in at.rglob("*.safetensors")} for at in (root, whole)]
+    assert made[0] == made[1]
 
 
 def test_no_pictures_are_made_of_a_model_that_cannot_be_trained(make_teacher, output: Path) -> None:

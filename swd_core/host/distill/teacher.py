@@ -17,10 +17,15 @@ from ...distill.files import read_tensors, write_tensors
 from ...distill.folder import DatasetFolder, write_stages
 from ...distill.pairs import Size, StageLatents, encode_stages
 from ...errors import InputError
+from ...lora.check import is_finite
 from ...schedule import Schedule
 from ..facts import check_pictures, read_facts
 from .architecture import read_architecture
 from .places import dataset_folder
+
+# Both compute in float16 on some devices, in which large numbers overflow.
+_MODEL_REMEDY = "start ComfyUI with --bf16-unet, or take LoRAs off the model."
+_VAE_REMEDY = "start ComfyUI with --bf16-vae or --fp32-vae, or load another VAE."
 
 OnPicture = Callable[[int, int, Tensor | None], None]
 """(pictures done, of how many, the picture [H, W, 3] from 0 to 1 or None if it was there already)."""
@@ -110,6 +115,8 @@ def make_dataset(
             stages = encode_stages(
                 rearrange(picture, "b h w c -> b c h w"), dataset.sizes, maker.encode, schedule.model.pixels_per_latent
             )
+            latents = [latent for stage in stages for latent in (stage.target, stage.previous) if latent is not None]
+            maker.check(index, "vae", _VAE_REMEDY, *latents)
             write_stages(path, [_first(stage) for stage in stages])
         maker.keep_conditions(index)
         on_picture(index + 1, dataset.count, None if picture is None else picture[0])
@@ -197,7 +204,19 @@ class _Maker:
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
             seed=seed,
         )
+        self.check(index, "model", _MODEL_REMEDY, latent)
         return latent.float().cpu()
+
+    def check(self, index: int, who: str, remedy: str, *latents: Tensor) -> None:
+        """Refuse a picture before it is kept: training on it would fail, and blame the learning rate."""
+        if not all(is_finite(latent) for latent in latents):
+            count = len(self.prompts) * self.settings.images_per_prompt
+            raise InputError(
+                f"{who}: picture {index + 1} of {count} is not finite.",
+                found="NaN or infinity among its numbers",
+                allowed="finite numbers",
+                remedy=f"{remedy} Then run again, which goes on with this picture.",
+            )
 
     def _condition(self, prompt: int | None) -> Any:
         """The CONDITIONING of a prompt, None for the negative one; its tensors go to disk the first time."""
