@@ -54,6 +54,13 @@ class SWDDistillLora(io.ComfyNode):
         results = distill(model, dataset, schedule, lora_name, settings, existing_run == _START_OVER)
         return io.NodeOutput(*results, ui=ui.PreviewImage(results[2], cls=cls))
 
+    @classmethod
+    def fingerprint_inputs(cls, lora_name: str | None = None, **others: Any) -> int:
+        # The file may have been deleted since; None where the name comes from another node.
+        from ..swd_core.host.distill.finished import times_lora_lost
+
+        return times_lora_lost(lora_name)
+
 
 def _run_inputs() -> list[Any]:
     return [

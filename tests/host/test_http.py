@@ -189,7 +189,7 @@ def test_the_training_template_ends_in_a_picture_with_its_lora(client: ComfyClie
     assert pictures[-1] == (256, 192) or pictures[0] == (256, 192)
 
 
-def test_a_dataset_that_was_deleted_is_made_again_and_what_is_there_never_runs_twice(
+def test_a_dataset_or_lora_that_was_deleted_is_made_again_and_what_is_there_never_runs_twice(
     server: ComfyServer, client: ComfyClient, object_info
 ) -> None:
     prompt = small(TRAIN, object_info)
@@ -221,6 +221,9 @@ def test_a_dataset_that_was_deleted_is_made_again_and_what_is_there_never_runs_t
     folder = server.base_directory / "output/swd/datasets/deleted"
     next((folder / "stages").rglob("000001.safetensors")).unlink()
     assert executed() == both
+    assert executed() == set()
+    (server.base_directory / "output/loras/from deleted/adapter_model.safetensors").unlink()
+    assert executed() == {"SWDDistillLora"}
     assert executed() == set()
     shutil.rmtree(folder)
     node(prompt, "SWDDistillLora")["steps"] = 2

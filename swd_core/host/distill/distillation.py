@@ -15,7 +15,7 @@ from ...plot import image_of
 from ...schedule import Schedule
 from ..lora import apply_lora
 from ..progress import errors_announced
-from .finished import note_finished
+from .finished import note_finished, note_lora
 from .progress import DatasetProgress, TrainingProgress, stop_announced
 from .session import Session, train
 from .teacher import Dataset, TeacherSettings, make_dataset, split_prompts
@@ -52,6 +52,7 @@ def distill(
     report. Raises InputError as `train` does.
     """
     session = train(model, dataset, schedule, name, settings, TrainingProgress(), start_over)
+    note_lora(name, session.lora_file)
     listed = f"{session.lora_file.parent.name}/{session.lora_file.name}"
     student, loaded = apply_lora(model, _unmapped(read_lora(session.lora_file, listed)), 1.0)
     plot = image_of(draw_losses(session.trainer.history, f"{name}, {session.trainer.step} steps"))

@@ -1,11 +1,15 @@
-"""Datasets that were finished since ComfyUI started, and how often one of them was deleted again."""
+"""Datasets and LoRAs that were finished since ComfyUI started, and how often one of them was deleted again."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from .teacher import Dataset
 
 _finished: set[Dataset] = set()
 _lost: dict[str, int] = {}
+_loras: set[tuple[str, Path]] = set()
+_lost_loras: dict[str, int] = {}
 
 
 def note_finished(dataset: Dataset) -> None:
@@ -24,3 +28,17 @@ def times_lost(name: str | None) -> int:
             _finished.remove(dataset)
             _lost[dataset.name] = _lost.get(dataset.name, 0) + 1
     return sum(_lost.values()) if name is None else _lost.get(name.strip(), 0)
+
+
+def note_lora(name: str, file: Path) -> None:
+    """Remember the file of a LoRA that was trained."""
+    _loras.add((name.strip(), file))
+
+
+def times_lora_lost(name: str | None) -> int:
+    """How often the file of a LoRA went missing after it was trained; see `times_lost`."""
+    for known, file in [lora for lora in _loras if name is None or lora[0] == name.strip()]:
+        if not file.is_file():
+            _loras.remove((known, file))
+            _lost_loras[known] = _lost_loras.get(known, 0) + 1
+    return sum(_lost_loras.values()) if name is None else _lost_loras.get(name.strip(), 0)
