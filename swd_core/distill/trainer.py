@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..lora.check import is_finite
 from .data import Batch, Batches, TrainingData
 from .denoiser import Condition, on_device
 from .draws import Draws, Purpose, make_generator
@@ -166,7 +167,7 @@ class Trainer:
 
     def is_finite(self) -> bool:
         """Whether all that is trained is still a number; waits for the device."""
-        return all(bool(value.isfinite().all()) for value in self.tensors().values())
+        return all(map(is_finite, self.tensors().values()))
 
     def load(
         self, tensors: Mapping[str, Tensor], step: int, history: Sequence[Mapping[str, float]], rounds: int = 0

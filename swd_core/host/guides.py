@@ -15,10 +15,11 @@ def guides_for_stage(entry: Mapping[str, Any], stage: Size, target: Size) -> dic
 
     The frames of the guides stand at the end of the latent and shrink with it, but ComfyUI notes the place of each of
     their tokens for the size at which they were added, and the model lays these over that many tokens from the end: of
-    a smaller stage, over frames that are no guides.
+    a smaller stage, over frames that are no guides. `stage` and `target`: ([frames,] height, width) in latent pixels;
+    keyframe_idxs: [B, axes, tokens, ...], a token for each latent pixel.
 
     Raises:
-        InputError
+        InputError: a guide that has a grid of its own.
     """
     places = entry.get("keyframe_idxs")
     height, width = target[-2:]
