@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .files import read_tensors, write_tensors
+from .files import damaged, read_tensors, write_tensors
 from .history import pack_history, unpack_history
 from .identity import check_identity
 from .trainer import Trainer
@@ -34,17 +34,21 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> bool:
     """Go on from the checkpoint in a folder; False if there is none.
 
     Raises:
-        InputError: it is damaged, or belongs to another run; see `check_identity`.
+        InputError: it is damaged or none of a training run, or belongs to another run; see `check_identity`.
     """
     path = folder / NAME
     if not path.is_file():
         return False
     tensors, metadata = read_tensors(path, "checkpoint")
-    # Older checkpoints say less.
-    before = {**json.loads(metadata.get("settings", "{}")), **json.loads(metadata.get("origin", "{}"))}
+    try:
+        # Older checkpoints say less.
+        before = {**json.loads(metadata.get("settings", "{}")), **json.loads(metadata.get("origin", "{}"))}
+        step, rounds = int(metadata["step"]), int(metadata.get("rounds", "0"))
+        history = _history(tensors.pop(_HISTORY, None), metadata)
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(path, "checkpoint", f"a header that is none of a training run ({error})") from error
     check_identity(before, trainer.origin, trainer.settings)
-    history = _history(tensors.pop(_HISTORY, None), metadata)
-    trainer.load(tensors, int(metadata["step"]), history, int(metadata.get("rounds", "0")))
+    trainer.load(tensors, step, history, rounds)
     return True
 
 

@@ -38,22 +38,26 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     _write(path, lambda partial: save_file(plain, partial, dict(metadata or {})))
 
 
-def read_tensors(path: Path, whole: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(path: Path, whole: str, *needed: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file of a dataset or a checkpoint, which may be replaced while they are in
     use.
 
     Raises:
-        InputError: a damaged file, or one that is gone.
+        InputError: a damaged file, one without the tensors that are `needed`, or one that is gone.
     """
     try:
         with safe_open(path, framework="pt") as file:
             # What safetensors gives is the mapped file itself, and Windows refuses to replace a file that is mapped.
             tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 - a safe_open is no dict
-            return tensors, dict(file.metadata() or {})
+            metadata = dict(file.metadata() or {})
     except SafetensorError as error:
-        raise _damaged(path, whole, error) from error
+        raise damaged(path, whole, error) from error
     except OSError as error:
         raise _unreadable(path, whole, error) from error
+    lacking = [name for name in needed if name not in tensors]
+    if lacking:
+        raise damaged(path, whole, f"no {' and no '.join(lacking)}")
+    return tensors, metadata
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -63,13 +67,13 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise _unreadable(path, "dataset", error) from error
     except ValueError as error:
-        raise _damaged(path, "dataset", error) from error
+        raise damaged(path, "dataset", error) from error
     if not isinstance(value, dict):
-        raise _damaged(path, "dataset", repr(value)[:100])
+        raise damaged(path, "dataset", repr(value)[:100])
     return value
 
 
-def _damaged(path: Path, whole: str, found: object) -> InputError:
+def damaged(path: Path, whole: str, found: object) -> InputError:
     """What to say of a file that is not as it was written: the disk, a copy or a loss of power may have cut it off."""
     return InputError(
         f"{whole}: {path.name} is damaged.",

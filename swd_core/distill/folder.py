@@ -11,11 +11,17 @@ from torch import Tensor
 
 from ..errors import InputError
 from .denoiser import Condition
-from .files import read_json, read_tensors, write_json, write_tensors
+from .files import damaged, read_json, read_tensors, write_json, write_tensors
 from .pairs import Size, StageLatents
 
 FORMAT = 1
 INFO = "dataset.json"
+# What it has to say.
+_NEEDED: Mapping[str, Callable[[Any], bool]] = {
+    "prompts": lambda value: isinstance(value, list),
+    "images_per_prompt": lambda value: isinstance(value, int) and value > 0,
+    "constants": lambda value: isinstance(value, dict),
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,9 @@ class DatasetFolder:
                 allowed=str(FORMAT),
                 remedy="make it again with this version under another name.",
             )
+        lacking = [name for name, is_sound in _NEEDED.items() if not is_sound(info.get(name))]
+        if lacking:
+            raise damaged(path, "dataset", f"no {' and no '.join(lacking)}")
         return info
 
     def write_info(self, info: Mapping[str, Any]) -> None:
@@ -152,11 +161,14 @@ class FolderData:
         return self._count
 
     def picture(self, index: int, stage: int) -> tuple[StageLatents, Condition]:
-        tensors, _ = read_tensors(self._folder.stages(self._sizes, index), "dataset")
+        target = f"target.{stage}"
+        # The first stage starts from pure noise.
+        previous = f"previous.{stage}" if stage else None
+        wanted = (target, previous) if previous else (target,)
+        tensors, _ = read_tensors(self._folder.stages(self._sizes, index), "dataset", *wanted)
         condition, _ = read_tensors(self._folder.condition(index // self._each), "dataset")
-        previous = tensors.get(f"previous.{stage}")
-        target = self._of_model(tensors[f"target.{stage}"])
-        return StageLatents(target, None if previous is None else self._of_model(previous)), condition
+        before = self._of_model(tensors[previous]) if previous else None
+        return StageLatents(self._of_model(tensors[target]), before), condition
 
     def _of_model(self, latent: Tensor) -> Tensor:
         return self._scaled(latent[None].float())[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -158,6 +159,10 @@ class Trainer:
         values = self._average.values if self._average else [parameter.detach() for parameter in student]
         names = [target.name for target in self._network.adapters.targets]
         return {name: (values[2 * index], values[2 * index + 1]) for index, name in enumerate(names)}
+
+    def as_written(self) -> contextlib.AbstractContextManager[None]:
+        """Let the student have the weights of `student_weights`, for the time of the context."""
+        return self._average.in_use() if self._average else contextlib.nullcontext()
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a checkpoint needs beside `step`, `rounds` and `history`."""

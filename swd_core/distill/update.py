@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -100,6 +101,20 @@ class Average:
     def update(self) -> None:
         for value, parameter in zip(self.values, self._parameters, strict=True):
             value.lerp_(parameter.detach(), 1 - self._decay)
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Let the parameters be their average, for the time of the context."""
+        own = [parameter.detach().clone() for parameter in self._parameters]
+        self._set(self.values)
+        try:
+            yield
+        finally:
+            self._set(own)
+
+    def _set(self, values: Sequence[Tensor]) -> None:
+        for parameter, value in zip(self._parameters, values, strict=True):
+            parameter.data.copy_(value)
 
     def tensors(self) -> dict[str, Tensor]:
         return {str(index): value for index, value in enumerate(self.values)}

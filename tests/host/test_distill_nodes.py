@@ -168,6 +168,26 @@ def test_an_interrupt_keeps_the_run_and_the_next_one_goes_on_as_if_nothing_had_h
     assert whole.keys() == parts.keys() and all(torch.equal(parts[key], value) for key, value in whole.items())
 
 
+def test_the_preview_shows_what_is_written(distill, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An average of the student, where one is kept, is another picture than the student."""
+    monkeypatch.setattr(comfy.cli_args.args, "preview_method", comfy.cli_args.LatentPreviewMethod.Latent2RGB)
+    previews: dict[float, list[Any]] = {0.0: [], 0.99: []}
+    for ema, seen in previews.items():
+
+        def look(value: int, total: int, preview: Any, node_id: str | None = None, seen: list[Any] = seen) -> None:
+            if preview:
+                seen.append(preview[1].tobytes())
+
+        comfy.utils.set_progress_bar_global_hook(look)
+        try:
+            distill(lora_name=f"seen {ema}", steps=4, ema=ema, preview_every=4, learning_rate=0.1)
+        finally:
+            comfy.utils.set_progress_bar_global_hook(None)
+    # Those of the dataset come first.
+    student, average = (seen[-1] for seen in previews.values())
+    assert student != average
+
+
 def test_an_interrupt_within_a_step_does_not_wait_for_its_end(distill, load, output: Path, told: list[str]) -> None:
     settings = {"steps": 2, "dmd": True, "batch_size": 8, "fake_steps": 2, "micro_batch": 1, "preview_every": 0}
     passes, last = 0, 0

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from distilling import FAMILY, tensors_of
+from distilling import FAMILY, PROMPTS, tensors_of
 from running import schedule_of
+from safetensors.torch import save
 from swd_dev.tiny.families import load_family
 
 
@@ -53,8 +54,12 @@ def test_a_name_is_one_folder_and_nothing_else(make_teacher, distill, name: str)
 
 def test_another_dataset_or_schedule_under_the_same_name_is_refused(swd, load, make_teacher, distill) -> None:
     make_teacher()
-    with pytest.raises(ValueError, match="changed: first_seed, prompts"):
+    found = r"changed: first_seed \(5, now 6\), prompts \(number 1 was '.*', now 'something else'\)\n"
+    with pytest.raises(ValueError, match=found):
         make_teacher(first_seed=6, prompts="something else")
+    first = PROMPTS.splitlines()[0]
+    with pytest.raises(ValueError, match=r"changed: prompts \(number 2 was '.*', now ''\)\n"):
+        make_teacher(prompts=first)
     with pytest.raises(ValueError, match="the list is empty"):
         make_teacher(prompts=" \n ")
     other = schedule_of(swd, load(FAMILY), ("1, 4", "1.0, 0.8"))[0]
@@ -68,7 +73,7 @@ def test_a_dataset_of_another_model_is_refused_and_one_that_does_not_say_is_used
     make_teacher(dataset_name="teacher")
     file = output / "swd/datasets/teacher/dataset.json"
     info = json.loads(file.read_text(encoding="utf-8"))
-    with pytest.raises(ValueError, match=r"Found: changed: model \(SD3.5 Large, now SD3.5 Medium\)\n"):
+    with pytest.raises(ValueError, match=r"Found: changed: model \('SD3.5 Large', now 'SD3.5 Medium'\)\n"):
         make_teacher(dataset_name="teacher", model=load("sd35_medium"))
     assert json.loads(file.read_text(encoding="utf-8")) == info
     assert info.pop("family") == "SD3.5 Large"
@@ -136,9 +141,11 @@ def test_guidance_that_the_dataset_does_not_allow_is_named(distill) -> None:
     [
         ("datasets/damaged/dataset.json", b'{"format": 1'),
         ("datasets/damaged/dataset.json", b"[]"),
+        ("datasets/damaged/dataset.json", b'{"format": 1, "prompts": ["a"], "images_per_prompt": 0}'),
         ("datasets/damaged/pictures/000001.safetensors", b""),
         ("datasets/damaged/prompts/000001.safetensors", b"not a tensor"),
         ("datasets/damaged/stages/4x4_6x6_8x8/000001.safetensors", b""),
+        ("datasets/damaged/stages/4x4_6x6_8x8/000001.safetensors", save({"target.1": torch.zeros(16, 6, 6)})),
         ("training/damaged/checkpoint.safetensors", b""),
     ],
 )

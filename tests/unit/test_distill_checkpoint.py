@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -13,7 +14,7 @@ import torch
 from safetensors import safe_open
 from small_network import TIMESTEPS, Pictures, make_network, make_trainer, settings_of
 from swd_pack.swd_core.distill.checkpoint import load_checkpoint, save_checkpoint
-from swd_pack.swd_core.distill.files import write_tensors
+from swd_pack.swd_core.distill.files import read_tensors, write_tensors
 from swd_pack.swd_core.distill.grid import SD3_GRID
 from swd_pack.swd_core.distill.network import FAKE, STUDENT
 from swd_pack.swd_core.distill.run import run_training
@@ -58,6 +59,42 @@ def test_an_average_that_is_switched_off_later_is_left_out(tmp_path: Path) -> No
     save_checkpoint(trainer, tmp_path)
     with safe_open(tmp_path / "checkpoint.safetensors", framework="pt") as file:
         assert not [key for key in file.keys() if key.startswith("average")]  # noqa: SIM118
+
+
+def test_what_is_written_can_be_looked_at_and_the_student_trains_on(tmp_path: Path) -> None:
+    trainer, network = gone_on(tmp_path, {**ALONE, "ema": 0.9}, {**ALONE, "ema": 0.9})
+    layer = network.adapters.layer(STUDENT, "blocks.0.to_q")
+    own = layer.A.clone(), layer.B.clone()
+    with contextlib.suppress(KeyboardInterrupt), trainer.as_written():
+        for value, written in zip((layer.A, layer.B), trainer.student_weights()["blocks.0.to_q"], strict=True):
+            assert torch.equal(value, written) and not any(torch.equal(value, before) for before in own)
+        raise KeyboardInterrupt
+    assert torch.equal(layer.A, own[0]) and torch.equal(layer.B, own[1])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"step": None},
+        {"step": "last"},
+        {"settings": "["},
+        {"origin": "3"},
+        {"losses": None},
+        {"losses": "[]"},
+    ],
+)
+def test_a_checkpoint_that_another_program_made_is_a_sentence(tmp_path: Path, changes: dict[str, str | None]) -> None:
+    network = make_network()[1]
+    trainer = make_trainer(network, **ALONE)
+    steps(trainer, network, 1)
+    save_checkpoint(trainer, tmp_path)
+    file = tmp_path / "checkpoint.safetensors"
+    tensors, metadata = read_tensors(file, "checkpoint")
+    changed = {name: text for name, text in {**metadata, **changes}.items() if text is not None}
+    write_tensors(file, tensors, changed)
+    said = r"^checkpoint: checkpoint\.safetensors is damaged\.\nFound: a header that is none of a training run"
+    with pytest.raises(InputError, match=said):
+        load_checkpoint(make_trainer(make_network()[1], **ALONE), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -68,12 +68,13 @@ class Session:
         return self.trainer.step == self.resumed
 
     def preview(self, picture: int = 0) -> Tensor:
-        """A clean latent [1, C, H, W] of the student for the prompt of a picture, scale by scale."""
+        """A clean latent [1, C, H, W] for the prompt of a picture, scale by scale, of the student as it is written."""
         stage, condition = self.data.picture(picture, 0)
         one = {name: value[None].to(self.network.device) for name, value in condition.items()}
         sizes, timesteps = self.dataset.sizes, self.schedule.timesteps
         channels = stage.target.shape[0]
-        return sample_network(self.network, STUDENT, one, channels, sizes, timesteps, self.settings.seed)
+        with self.trainer.as_written():
+            return sample_network(self.network, STUDENT, one, channels, sizes, timesteps, self.settings.seed)
 
     def write_lora(self) -> Path:
         """Write the student's LoRA as a PEFT folder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -130,25 +131,37 @@ def _first(stage: StageLatents) -> StageLatents:
 def _claim(
     folder: DatasetFolder, family: str, prompts: Sequence[str], negative: str, settings: TeacherSettings
 ) -> dict[str, Any]:
-    constants = {"guidance": settings.guidance, "width": settings.width, "height": settings.height}
-    wanted = {"family": family, "negative": negative, "constants": constants, **asdict(settings)}
+    wanted = {"model": family, "negative": negative, **asdict(settings)}
     found = folder.info() or folder.info_of_pictures()
     if found is not None:
-        # A dataset of before families were noted says nothing of its own.
-        changed = [key for key, value in wanted.items() if found.get(key, value) != value]
-        if found["prompts"] != list(prompts[: len(found["prompts"])]):
-            changed.append("prompts")
+        changed = [*_changed_settings(found, wanted), *_changed_prompts(found["prompts"], prompts)]
         if changed:
-            models = f"model ({found['family']}, now {family})" if "family" in changed else ""
             raise InputError(
                 f"dataset_name: {folder.root.name} holds another dataset.",
-                found=f"changed: {', '.join(models if key == 'family' else key for key in changed)}",
+                found=f"changed: {', '.join(changed)}",
                 allowed="the same model and settings, and the same prompts with new ones only at the end",
                 remedy="choose another name, or set these back.",
             )
-    info = {"prompts": list(prompts), **wanted}
+    constants = {"guidance": settings.guidance, "width": settings.width, "height": settings.height}
+    own = {"prompts": list(prompts), "family": family, "negative": negative}
+    info = {**own, "constants": constants, **asdict(settings)}
     folder.write_info(info)
     return info
+
+
+def _changed_settings(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What a dataset was made with and is not any more; what it does not say, such as its model, is no change."""
+    before = {"model": found.get("family"), **found["constants"], **found}
+    known = {name: before[name] for name in wanted if before.get(name) is not None}
+    return [f"{name} ({was!r:.60}, now {wanted[name]!r:.60})" for name, was in known.items() if was != wanted[name]]
+
+
+def _changed_prompts(before: Sequence[str], now: Sequence[str]) -> list[str]:
+    """The first prompt that is not as it was; more of them at the end are no change."""
+    for number, (was, is_now) in enumerate(itertools.zip_longest(before, now[: len(before)], fillvalue=""), start=1):
+        if was != is_now:
+            return [f"prompts (number {number} was {was!r:.60}, now {is_now!r:.60})"]
+    return []
 
 
 @dataclass
