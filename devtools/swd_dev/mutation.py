@@ -33,12 +33,21 @@ from .progress import say
 # The pure files of the core, and the unit tests that are to notice a fault in each.
 _SAMPLING = ("core", "finite", "schedule", "presets", "properties", "plot")
 _LORA = ("lora", "lora_standard", "lora_check", "lora_convert", "properties")
+_TRAINING = tuple(
+    f"distill_{test}" for test in ("checkpoint", "files", "folder", "hooks", "lora", "losses", "training")
+)
+_TRAINED = (
+    *("checkpoint", "checkpointing", "data", "denoiser", "dmd", "draws", "features", "files", "folder", "gan", "grid"),
+    *("history", "identity", "lora", "loss_plot", "mmd", "network", "objective", "pairs", "peft_file", "run"),
+    *("settings", "targets", "trainer", "update"),
+)
 TESTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         **dict.fromkeys(("cost", "family", "finite", "loop", "noise", "parse", "presets", "resize"), _SAMPLING),
         **dict.fromkeys(("schedule", "stages"), _SAMPLING),
         **dict.fromkeys(("lora/check", "lora/convert", "lora/file", "lora/layers", "lora/metadata"), _LORA),
         **dict.fromkeys(("lora/scale", "lora/standard"), _LORA),
+        **{f"distill/{name}": _TRAINING for name in _TRAINED},
     }
 )
 SECONDS = 180.0

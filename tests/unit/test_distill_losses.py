@@ -185,6 +185,18 @@ def test_every_random_number_has_a_seed_of_its_own() -> None:
     assert make_generator(2**64 + 5, Purpose.INPUT).initial_seed() != make_generator(4, Purpose.INPUT).initial_seed()
 
 
+def test_a_later_version_draws_the_same_numbers() -> None:
+    """A run that goes on from an older checkpoint relies on it."""
+    seeds = {
+        (0, Purpose.INPUT, 0): 15415986080105920549,
+        (42, Purpose.MMD, 7): 16495626040469024299,
+        (2**64 - 1, Purpose.HEAD, 1): 12714605392034443012,
+    }
+    assert {key: make_generator(*key).initial_seed() for key in seeds} == seeds
+    assert Draws(42, [3]).levels(Purpose.DMD, range(100)) == [10]
+    assert epoch_order(42, 1, 8) == [4, 6, 1, 5, 3, 2, 0, 7]
+
+
 @pytest.mark.parametrize("kind", ["flow", "noise"])
 def test_the_student_loss_is_the_sum_of_its_parts_written_out(kind: str) -> None:
     network = make_network(kind)[1]

@@ -44,7 +44,7 @@ def load(graph: Graph, base: Base, extra: Sequence[int] = ()) -> Loaded:
     if base.has_t5:
         # The students were trained on T5 tokens padded to 512 without a mask (upstream README, max_sequence_length).
         padding = graph.add(
-            "T5TokenizerOptions", (COLUMNS[1], 250), (WIDTH, 120), [("CLIP", "CLIP")], [("clip", "CLIP", clip)],
+            "T5TokenizerOptions", (COLUMNS[1], 280), (WIDTH, 120), [("CLIP", "CLIP")], [("clip", "CLIP", clip)],
             [0, 512], title="T5 padding as in training",
         )  # fmt: skip
         clip = (padding, 0)

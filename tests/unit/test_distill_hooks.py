@@ -1,0 +1,46 @@
+"""What training hangs into a model, and takes off again."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import pytest
+import torch
+from small_network import TinyModel, make_network
+from swd_pack.swd_core.distill.features import FeatureTap
+from torch import Tensor
+
+
+def forward(model: TinyModel) -> Tensor:
+    return model(torch.ones(1, 4, 2, 2), torch.ones(1), {"text": torch.ones(1, 6)})
+
+
+def test_blocks_get_their_own_forward_back() -> None:
+    model, network = make_network(checkpointing=True)
+    # As a LoRA in ComfyUI's bypass mode leaves one.
+    bypass = model.blocks[1].forward = model.blocks[1].forward
+    with network.installed():
+        assert all(vars(block)["forward"] is not bypass for block in model.blocks)
+    assert "forward" not in vars(model.blocks[0]) and vars(model.blocks[1])["forward"] is bypass
+
+
+def test_a_block_is_looked_into_only_when_asked() -> None:
+    def refuse(output: object) -> NoReturn:
+        raise AssertionError("looked into")
+
+    model = TinyModel()
+    tap = FeatureTap(model.blocks[0], refuse)
+    with tap.installed():
+        forward(model)
+        with pytest.raises(AssertionError, match="looked into"):
+            tap.features(lambda: forward(model))
+        forward(model)
+
+
+def test_a_block_that_does_not_run_is_no_silent_nothing() -> None:
+    model = TinyModel()
+    tap = FeatureTap(model.blocks[0], lambda output: output)
+    with tap.installed():
+        tap.features(lambda: forward(model))
+        with pytest.raises(RuntimeError, match="the block did not run"):
+            tap.features(lambda: None)
