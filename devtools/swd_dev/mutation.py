@@ -34,11 +34,11 @@ from .progress import say
 _SAMPLING = ("core", "finite", "schedule", "presets", "properties", "plot")
 _LORA = ("lora", "lora_standard", "lora_check", "lora_convert", "properties")
 _TRAINING = tuple(
-    f"distill_{test}" for test in ("checkpoint", "files", "folder", "hooks", "lora", "losses", "training")
+    f"distill_{test}" for test in ("checkpoint", "files", "folder", "hooks", "lora", "losses", "names", "training")
 )
 _TRAINED = (
     *("checkpoint", "checkpointing", "data", "denoiser", "dmd", "draws", "features", "files", "folder", "gan", "grid"),
-    *("history", "identity", "lora", "loss_plot", "mmd", "network", "objective", "pairs", "peft_file", "run"),
+    *("history", "identity", "lora", "loss_plot", "mmd", "names", "network", "objective", "pairs", "peft_file", "run"),
     *("settings", "targets", "trainer", "update"),
 )
 TESTS: Mapping[str, tuple[str, ...]] = MappingProxyType(

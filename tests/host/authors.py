@@ -77,18 +77,19 @@ class Training:
 
     def fake_loss(self, stage: int, latents: tuple[Tensor, Tensor], text: Texts) -> float:
         """What trains the fake-score network and the head. `latents`: of this stage and of the one before."""
-        return float(self.losses.fake_diffusion_loss(**self._given(stage, latents, text, self.fake)))
+        loss: Tensor = self.losses.fake_diffusion_loss(**self._given(stage, latents, text, self.fake))
+        return loss.item()
 
     def student_loss(self, stage: int, latents: tuple[Tensor, Tensor], text: Texts, empty: Texts) -> float:
         """What trains the student. `empty`: the empty prompt, without a batch axis."""
         size = len(latents[0])
-        total, _ = self.losses.generator_loss(
+        total: Tensor = self.losses.generator_loss(
             **self._given(stage, latents, text, self.student),
             transformer_teacher=self.student,
             uncond_prompt_embeds=empty["cross_attn"].expand(size, -1, -1),
             uncond_pooled_prompt_embeds=empty["pooled_output"].expand(size, -1),
-        )
-        return float(total)
+        )[0]
+        return total.item()
 
     def _given(self, stage: int, latents: tuple[Tensor, Tensor], text: Texts, trained: nn.Module) -> dict[str, Any]:
         target, before = latents

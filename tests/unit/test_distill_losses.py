@@ -75,7 +75,8 @@ def test_rbf_mmd_of_a_single_token_is_that_of_a_pair() -> None:
     loss = rbf_mmd(real, fake, 1.7)
     loss.backward()
     distances = (real - fake).square().sum(dim=(1, 2))
-    assert float(loss) == pytest.approx(float((-2 * torch.exp(-distances / (2 * 1.7**2))).mean()), rel=1e-5)
+    expected = (-2 * torch.exp(-distances / (2 * 1.7**2))).mean()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert fake.grad is not None and fake.grad.isfinite().all() and fake.grad.any()
 
 
@@ -96,7 +97,7 @@ def test_the_gradient_of_dmd_is_the_difference_of_the_scores() -> None:
         size = (sample[index] - real[index]).abs().mean()
         expected = (fake[index] - real[index]) / size / sample.numel()
         assert torch.allclose(sample.grad[index], expected, rtol=1e-4, atol=1e-9)
-    assert float(loss) == pytest.approx(float(0.5 * (sample.grad * sample.numel()).square().mean()), rel=1e-4)
+    assert loss.item() == pytest.approx(float(0.5 * (sample.grad * sample.numel()).square().mean()), rel=1e-4)
 
 
 def test_dmd_is_finite_where_the_teacher_agrees_with_the_student() -> None:
@@ -239,6 +240,8 @@ def test_the_fake_loss_is_the_sum_of_its_parts_and_teaches_no_student() -> None:
     network = make_network()[1]
     for role in (STUDENT, FAKE):
         network.adapters.add(role, torch.Generator().manual_seed(7))
+        for target in network.adapters.targets:
+            network.adapters.layer(role, target.name).B.data += 0.1
     head = Discriminator(16, 4, torch.Generator().manual_seed(1))
     objective = Objective(network, SD3_GRID, settings_of(discriminator_weight=0.3), head, None)
     stage, condition = Pictures().picture(0, 0)
@@ -249,12 +252,20 @@ def test_the_fake_loss_is_the_sum_of_its_parts_and_teaches_no_student() -> None:
     with network.installed():
         losses = objective.fake(pair, draws)
         losses["total"].backward()
-        sample = network.clean(STUDENT, pair.noisy, t, one)
+        with torch.no_grad(), network.adapters.use(STUDENT):
+            sample = network.denoiser.clean(pair.noisy, t, one)
         level, noise = draws.levels(Purpose.FAKE_SAMPLE, SD3_GRID.values()), draws.noise(Purpose.FAKE_SAMPLE, (4, 2, 2))
         noisy, noisy_real = (network.denoiser.add_noise(x, noise, level) for x in (sample, pair.target))
-        score = ((network.clean(FAKE, noisy, level, one) - sample) ** 2).mean()
-        logits = [head(network.features(FAKE, x, level, one)) for x in (noisy_real, noisy)]
-    expected = score + 0.3 * (F.softplus(-logits[0]) + F.softplus(logits[1])).mean()
-    assert float(losses["total"]) == pytest.approx(float(expected), rel=1e-5)
+        with network.adapters.use(FAKE):
+            runs = [
+                network.tap.output_and_features(lambda x=x: network.denoiser.clean(x, level, one))
+                for x in (noisy_real, noisy)
+            ]
+    score = ((runs[1][0] - sample) ** 2).mean()
+    real, generated = (head(features) for _, features in runs)
+    expected = score + 0.3 * (F.softplus(-real) + F.softplus(generated)).mean()
+    assert losses["total"].item() == pytest.approx(expected.item(), rel=1e-5)
     assert all(parameter.grad is None for parameter in network.adapters.parameters(STUDENT))
-    assert all(parameter.grad is not None for parameter in [*network.adapters.parameters(FAKE), *head.parameters()])
+    trained = [*network.adapters.parameters(FAKE), *head.parameters()]
+    for parameter, gradient in zip(trained, torch.autograd.grad(expected, trained), strict=True):
+        assert parameter.grad is not None and torch.allclose(parameter.grad, gradient, rtol=1e-4, atol=1e-7)
