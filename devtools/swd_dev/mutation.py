@@ -39,7 +39,7 @@ _TRAINING = tuple(
 _TRAINED = (
     *("checkpoint", "checkpointing", "data", "denoiser", "dmd", "draws", "features", "files", "folder", "gan", "grid"),
     *("history", "identity", "lora", "loss_plot", "mmd", "names", "network", "objective", "pairs", "peft_file", "run"),
-    *("settings", "targets", "trainer", "update"),
+    *("sampling", "settings", "targets", "trainer", "update"),
 )
 TESTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -8,6 +8,7 @@ import pytest
 import torch
 from small_network import TinyModel, make_network
 from swd_pack.swd_core.distill.features import FeatureTap
+from swd_pack.swd_core.distill.network import STUDENT
 from torch import Tensor
 
 
@@ -22,6 +23,20 @@ def test_blocks_get_their_own_forward_back() -> None:
     with network.installed():
         assert all(vars(block)["forward"] is not bypass for block in model.blocks)
     assert "forward" not in vars(model.blocks[0]) and vars(model.blocks[1])["forward"] is bypass
+
+
+@pytest.mark.parametrize(("checkpointing", "passes"), [(False, 1), (True, 2)])
+def test_a_checkpointed_block_runs_again_in_the_backward_pass_alone(checkpointing: bool, passes: int) -> None:
+    model, network = make_network(checkpointing=checkpointing)
+    network.adapters.add(STUDENT, torch.Generator().manual_seed(0))
+    ran: list[int] = []
+    model.blocks[1].to_q.register_forward_hook(lambda *given: ran.append(1))
+    with network.installed(), network.adapters.use(STUDENT):
+        with torch.no_grad():
+            forward(model)
+        assert len(ran) == 1
+        forward(model).sum().backward()
+    assert len(ran) == 1 + passes
 
 
 def test_a_block_is_looked_into_only_when_asked() -> None:

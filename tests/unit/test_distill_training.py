@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from small_network import Pictures, make_network, make_trainer, settings_of
 from swd_pack.swd_core.distill.checkpoint import load_checkpoint, save_checkpoint
 from swd_pack.swd_core.distill.denoiser import Condition
@@ -18,6 +19,7 @@ from swd_pack.swd_core.distill.loss_plot import draw_losses
 from swd_pack.swd_core.distill.network import FAKE, STUDENT
 from swd_pack.swd_core.distill.pairs import StageLatents
 from swd_pack.swd_core.distill.run import run_training
+from swd_pack.swd_core.distill.sampling import sample_network
 from swd_pack.swd_core.distill.settings import DistillSettings, settings_from
 from swd_pack.swd_core.distill.trainer import Trainer
 from swd_pack.swd_core.distill.update import learning_rate_factor
@@ -287,6 +289,28 @@ def test_a_loss_that_is_no_number_ends_the_run_and_saves_nothing(tmp_path: Path)
     with network.installed(), pytest.raises(InputError, match="no longer finite at step 1"):
         run_training(trainer, tmp_path, lambda: None, lambda step, losses: None)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["flow", "noise"])
+def test_a_picture_of_a_network_in_training_is_made_as_it_will_be_sampled(kind: str) -> None:
+    network = make_network(kind)[1]
+    network.adapters.add(STUDENT, torch.Generator().manual_seed(7))
+    network.adapters.layer(STUDENT, "blocks.0.to_q").B.data.fill_(0.1)
+    text = {"text": torch.randn(2, 6, generator=torch.Generator().manual_seed(1))}
+    sizes, timesteps = [(2, 3), (4, 4), (4, 4)], (1.0, 0.8, 0.6)
+    generators = [torch.Generator().manual_seed(5 + item) for item in range(2)]
+    with network.installed(), torch.no_grad():
+        found = sample_network(network, STUDENT, text, 4, sizes, timesteps, 5)
+        with network.adapters.use(STUDENT):
+            clean = None
+            for size, t in zip(sizes, timesteps, strict=True):
+                noise = torch.stack([torch.randn(4, *size, generator=generator) for generator in generators])
+                if clean is None:
+                    noisy = noise
+                else:
+                    noisy = network.denoiser.add_noise(F.interpolate(clean, size=size, mode="bicubic"), noise, [t, t])
+                clean = network.denoiser.clean(noisy, [t, t], text)
+    assert clean is not None and torch.allclose(found, clean, atol=1e-6)
 
 
 def test_settings_are_read_from_plain_values_and_checked() -> None:
