@@ -103,11 +103,15 @@ class ComfyPage:
     def browse_templates(self) -> Locator:
         """Open the template browser at the pack's own templates and return the dialog."""
         dialog = self.page.get_by_role("dialog")
-        # The page of ComfyUI 0.18 does not open it anew where a test has left it open.
-        if not dialog.first.is_visible():
-            self.command("Comfy.BrowseTemplates")
+        self.command("Comfy.BrowseTemplates")
         dialog.get_by_text(PACK_FOLDER, exact=True).first.click()
         return dialog
+
+    def close_templates(self) -> None:
+        """Close the template browser, which Escape does not do on the page of ComfyUI 0.16."""
+        dialog = self.page.get_by_role("dialog")
+        dialog.get_by_label("Close dialog").click()
+        expect(dialog).to_have_count(0)
 
     def graph(self) -> Workflow:
         """The workflow on the canvas, as the front end would save it."""

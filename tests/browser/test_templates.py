@@ -33,6 +33,7 @@ def test_the_template_browser_shows_each_template_with_its_thumbnail(page: Comfy
         expect(card.locator("img").first).to_have_js_property("naturalWidth", Image.open(thumbnail).width)
         assert fetched[thumbnail.name] == 200
     page.screenshot("template browser, end")
+    page.close_templates()
 
 
 @one_renderer

@@ -52,6 +52,18 @@ def test_a_block_is_looked_into_only_when_asked() -> None:
         forward(model)
 
 
+def test_what_comes_after_the_block_is_not_run_for_its_features() -> None:
+    model = TinyModel()
+    tap = FeatureTap(model.blocks[0], lambda output: output)
+    ran: list[int] = []
+    model.blocks[1].register_forward_hook(lambda *given: ran.append(1))
+    with tap.installed():
+        features = tap.features(lambda: forward(model))
+        assert not ran
+        output, same = tap.output_and_features(lambda: forward(model))
+    assert len(ran) == 1 and torch.equal(features, same) and output.shape == (1, 4, 2, 2)
+
+
 def test_a_block_that_does_not_run_is_no_silent_nothing() -> None:
     model = TinyModel()
     tap = FeatureTap(model.blocks[0], lambda output: output)

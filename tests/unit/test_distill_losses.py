@@ -121,6 +121,10 @@ def test_the_discriminator_narrows_to_one_number_and_sees_only_token_means() -> 
     head = Discriminator(9, 4, torch.Generator().manual_seed(0))
     widths = [(layer[2].in_features, layer[2].out_features) for layer in head.layers]
     assert widths == [(9, 7), (7, 5), (5, 3), (3, 1)]
+    for layer in head.layers:
+        # As nn.Linear draws them.
+        bound = 1 / math.sqrt(layer[2].in_features)
+        assert 0.5 * bound < max(parameter.abs().max() for parameter in layer[2].parameters()) <= bound
     features = randn(2, 6, 9)
     assert torch.allclose(head(features), head(features.flip(1)), atol=1e-6)
     before = torch.random.get_rng_state()

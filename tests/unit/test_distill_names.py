@@ -16,3 +16,8 @@ def test_a_plain_name_is_kept_without_the_space_around_it(name: str) -> None:
 def test_what_is_no_folder_everywhere_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=r"^lora_name: this cannot be the name of a folder\."):
         check_name(name, "lora_name")
+
+
+def test_a_long_name_is_cut_in_a_message() -> None:
+    with pytest.raises(InputError, match=rf"\nFound: '{'x' * 120}'\n"):
+        check_name("x" * 200, "lora_name")

@@ -286,7 +286,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_saves_nothing(tmp_path: Path)
     network = make_network()[1]
     trainer = make_trainer(network, dmd=False, gan=False)
     network.adapters.layer(STUDENT, "blocks.1.to_q").B.data.fill_(math.nan)
-    with network.installed(), pytest.raises(InputError, match="no longer finite at step 1"):
+    with network.installed(), pytest.raises(InputError, match=r"^training: mmd is no longer finite at step 1\."):
         run_training(trainer, tmp_path, lambda: None, lambda step, losses: None)
     assert not list(tmp_path.iterdir())
 
@@ -353,3 +353,19 @@ def test_the_plot_shows_a_curve_for_each_loss() -> None:
     many = draw_losses([{"mmd": 1 / (k + 1), "dmd": math.sin(k)} for k in range(50)] + [{"mmd": math.nan}], "many")
     assert empty.size == one.size == (960, 290) and many.size == (960, 480)
     assert len(many.crop((110, 290, 920, 470)).getcolors(1 << 18)) > 3
+
+
+def test_a_curve_runs_between_two_lines_that_are_its_largest_and_its_smallest_value() -> None:
+    picture = draw_losses([{"mmd": 10.0 ** -(step / 25)} for step in range(51)], "falling")
+    top, bottom = (y for y in range(picture.height) if picture.getpixel((500, y)) == (52, 60, 72))
+    across = [x for x in range(picture.width) if picture.getpixel((x, bottom)) == (52, 60, 72)]
+    left, right = across[0] + 2, across[-1] - 2
+
+    def curve(x: int) -> list[float]:
+        """How far down the curve is drawn at a column, from 0 at the upper line to 1 at the lower."""
+        drawn = (y for y in range(top + 1, bottom) if picture.getpixel((x, y)) != picture.getpixel((0, 0)))
+        return [(y - top) / (bottom - top) for y in drawn]
+
+    assert max(curve(left)) < 0.1 and min(curve(right)) > 0.8
+    # The axis is that of the logarithm, so half of the way is half of the height.
+    assert all(0.4 < height < 0.6 for height in curve((left + right) // 2))
