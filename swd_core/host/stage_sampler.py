@@ -51,9 +51,8 @@ class StageSampler(comfy.samplers.KSAMPLER):
         # The noise is the stage's, unless a wrapper (FreeNoise of context windows) has rearranged it.
         x = self._noised(latent, sigma, noise)
         conditions = self.run.guider.conds
-        if index > 0:
-            write_keyframes(self.run.keyframes)
-            write_controls(self.run.controls)
+        write_keyframes(self.run.keyframes)
+        write_controls(self.run.controls)
         x0: Tensor = model(x, sigma.repeat(x.shape[0]), **extra_args)
         self.run.keyframes = read_keyframes(conditions)
         self.run.controls = read_controls(conditions)
