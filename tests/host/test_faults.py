@@ -92,15 +92,26 @@ def masks_of_two_pictures(positive: Any) -> Any:
     return ConditioningSetMask().append(positive, torch.ones(2, 16, 16), "default", 1.0)[0]
 
 
-@pytest.mark.parametrize("change", [hook_of_a_larger_model, masks_of_two_pictures])
-def test_what_fits_at_no_size_is_not_laid_to_the_size(swd, load, change: Any) -> None:
+def text_of_another_width(positive: Any) -> Any:
+    return [[tokens[..., :100], values] for tokens, values in positive]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (hook_of_a_larger_model, "The size of tensor"),
+        (masks_of_two_pictures, "The size of tensor"),
+        (text_of_another_width, "mat1 and mat2 shapes cannot be multiplied"),
+    ],
+)
+def test_what_fits_at_no_size_is_not_laid_to_the_size(swd, load, change: Any, said: str) -> None:
     """ComfyUI's sampler says the same; to take Adaptive Projected Guidance off would help nobody."""
     family = "sd35_medium"
     guider = comfy.samplers.CFGGuider(load(family))
     guider.inner_set_conds({"positive": change(conditioning(family, make_text(family)))})
     latent = empty_latent(family, (16, 16), 3)
     samples, sigmas = latent["samples"], torch.tensor([1.0, 0.5, 0.0])
-    with pytest.raises(RuntimeError, match=r"^The size of tensor") as own:
+    with pytest.raises(RuntimeError, match=f"^{said}") as own:
         guider.sample(samples + 1, samples, comfy.samplers.ksampler("lcm"), sigmas, seed=0)
     with pytest.raises(RuntimeError) as error:
         advanced(swd, guider.model_patcher, None, latent, 0, "auto", guider=guider)

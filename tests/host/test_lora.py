@@ -263,6 +263,22 @@ def test_fewer_than_all_is_a_warning_that_names_the_first(
     assert report in caplog.text
 
 
+def test_a_bias_without_a_place_does_not_take_the_weight_beside_it_along(
+    swd, load, tiny_models: Path, lora_folder: Path
+) -> None:
+    """SDXL's attention has no biases."""
+    state = load_file(tiny_models / f"loras/swd-sdxl/{FILE}")
+    layer = "base_model.model.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+    down, up = (state.pop(f"{layer}.lora_{half}.weight") for half in "AB")
+    state |= {f"{layer}.weight": up @ down, f"{layer}.bias": torch.ones(len(up))}
+    save_file(state, lora_folder / "biased.safetensors")
+    patched, report = apply(swd, load("sdxl"), "biased.safetensors")
+    assert report.startswith("loaded 261 of 261 pairs, ")
+    assert report.endswith(f"; 1 whole weights; NOT loaded: {layer}.bias")
+    key = "diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q.weight"
+    assert torch.equal(patched.patches[key][0][1].weights[0], state[f"{layer}.weight"])
+
+
 @pytest.mark.parametrize(
     ("family", "lora", "first_line", "said"),
     [
