@@ -56,7 +56,7 @@ def sample_latent(
     )
     index = latent.get("batch_index")
     items = range(samples.shape[0]) if index is None else index
-    sigmas = sigmas_tensor(schedule)[schedule.first_step(denoise) if denoise < 1 else 0 :]
+    sigmas = sigmas_tensor(schedule)[schedule.first_step(denoise) :]
     with _generators_kept():
         sampled = _guider(model, positive, negative, cfg).sample(
             # The stages draw their own. This one seeds torch's generators, as every sampler of ComfyUI does: patches

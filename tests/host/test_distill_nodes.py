@@ -168,24 +168,26 @@ def test_an_interrupt_keeps_the_run_and_the_next_one_goes_on_as_if_nothing_had_h
     assert whole.keys() == parts.keys() and all(torch.equal(parts[key], value) for key, value in whole.items())
 
 
-def test_the_preview_shows_what_is_written(distill, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_preview_shows_what_is_written_now_and_then_and_at_the_end(
+    distill, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An average of the student, where one is kept, is another picture than the student."""
     monkeypatch.setattr(comfy.cli_args.args, "preview_method", comfy.cli_args.LatentPreviewMethod.Latent2RGB)
-    previews: dict[float, list[Any]] = {0.0: [], 0.99: []}
-    for ema, seen in previews.items():
+    steps, previews = 5, []
 
-        def look(value: int, total: int, preview: Any, node_id: str | None = None, seen: list[Any] = seen) -> None:
-            if preview:
-                seen.append(preview[1].tobytes())
+    def look(value: int, total: int, preview: Any, node_id: str | None = None) -> None:
+        if preview and total == steps:
+            previews.append((value, preview[1].tobytes()))
 
-        comfy.utils.set_progress_bar_global_hook(look)
-        try:
-            distill(lora_name=f"seen {ema}", steps=4, ema=ema, preview_every=4, learning_rate=0.1)
-        finally:
-            comfy.utils.set_progress_bar_global_hook(None)
-    # Those of the dataset come first.
-    student, average = (seen[-1] for seen in previews.values())
-    assert student != average
+    comfy.utils.set_progress_bar_global_hook(look)
+    try:
+        for ema in (0.0, 0.99):
+            distill(lora_name=f"seen {ema}", steps=steps, ema=ema, preview_every=3, learning_rate=0.1)
+    finally:
+        comfy.utils.set_progress_bar_global_hook(None)
+    assert [value for value, _ in previews] == [3, 5, 3, 5]
+    student, average = previews[:2], previews[2:]
+    assert all(a != b for a, b in zip(student, average, strict=True))
 
 
 def test_an_interrupt_within_a_step_does_not_wait_for_its_end(
