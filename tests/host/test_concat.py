@@ -5,12 +5,14 @@ FLUX Fill and SDXL inpaint see the masked picture and the mask, instruct-pix2pix
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import comfy.utils
+import folder_paths
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,11 +21,12 @@ from comfy_extras.nodes_ip2p import InstructPixToPixConditioning
 from einops import rearrange
 from reference import VAE_SCALE, ItemNoise, make_text, stage_sizes
 from running import Call, advanced, all_in_one, conditioning, empty_latent, recorded, relative_error
+from safetensors.torch import save_file
 from stepwise import at_size, one_run_a_stage, picture
 from swd_dev.tiny.concat import load_concat
 from torch import Tensor
 
-from nodes import InpaintModelConditioning
+from nodes import InpaintModelConditioning, LoraLoaderModelOnly
 
 BAR = 2e-6
 SEED = 31
@@ -227,3 +230,40 @@ def test_the_concat_latents_do_not_depend_on_the_picture_so_far(swd, concat_mode
         seen.append([call.conditions["c_concat"] for call in calls])
     assert len(seen[0]) == 4
     assert all(torch.equal(first, second) for first, second in zip(*seen, strict=True))
+
+
+@pytest.fixture
+def control_lora(tmp_path: Path) -> Iterator[str]:
+    """A LoRA as FLUX.1-Canny-dev-lora and -Depth-dev-lora are, which let img_in take a picture beside the latent."""
+    generator = torch.Generator().manual_seed(11)
+    shapes = {
+        "img_in.lora_A.weight": (4, 128), "img_in.lora_B.weight": (256, 4), "img_in.lora_B.bias": (256,),
+        "double_blocks.0.img_attn.qkv.lora_A.weight": (4, 256), "double_blocks.0.img_attn.qkv.lora_B.weight": (768, 4),
+        "single_blocks.0.norm.key_norm.scale": (128,), "single_blocks.0.norm.query_norm.scale": (128,),
+    }  # fmt: skip
+    state = {name: 0.3 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    save_file(state, tmp_path / "control.safetensors")
+    folder_paths.add_model_folder_path("loras", str(tmp_path))
+    yield "control.safetensors"
+    folder_paths.folder_names_and_paths["loras"][0].remove(str(tmp_path))
+    folder_paths.filename_list_cache.clear()
+
+
+@pytest.mark.parametrize("by", ["ComfyUI", "SwD"])
+def test_a_control_lora_of_flux_sees_the_resized_original_at_every_stage(
+    swd, load, vae_of, figure, control_lora: str, by: str
+) -> None:
+    (own,) = LoraLoaderModelOnly().load_lora_model_only(load("flux"), control_lora, 1.0)
+    patched = own
+    if by == "SwD":
+        node = swd["SWDLoraLoader"]
+        patched, report = node.execute(model=load("flux"), lora_name=control_lora, strength_model=1.0).result
+        assert report.startswith("loaded 4 of 4 pairs") and "NOT" not in report
+    positive, _, latent = InstructPixToPixConditioning.execute(
+        positive=prompt_of(FILL), negative=[], pixels=picture(FILL.size, seed=7), vae=vae_of("flux")
+    ).result
+    model, calls = recorded(patched)
+    result = advanced(swd, model, positive, latent, SEED, FILL.preset)["samples"]
+    original = positive[0][1]["concat_latent_image"]
+    check_concat(figure, calls, [in_model_space("flux", resized(original, size)) for size in FILL.sizes])
+    check(figure, result, by_hand(FILL, own, positive, None))
