@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +210,27 @@ class Scarce(Pictures):
         return super().picture(index, stage)
 
 
+@dataclass
+class Seen(Pictures):
+    """Pictures that note when they are looked at."""
+
+    indices: list[int] = field(default_factory=list)
+
+    def picture(self, index: int, stage: int) -> tuple[StageLatents, Condition]:
+        self.indices.append(index)
+        return super().picture(index, stage)
+
+
+def test_every_picture_has_its_turn_once_an_epoch() -> None:
+    """Whichever network is trained on it: a step here has two batches for the second LoRA and one for the student."""
+    network, data = make_network()[1], Seen(count=12)
+    trainer = make_trainer(network, data=data, batch_size=4, fake_steps=2)
+    data.indices.clear()
+    curve(trainer, network, 2)
+    first, second = data.indices[:12], data.indices[12:]
+    assert sorted(first) == sorted(second) == list(range(12)) and first != second
+
+
 def test_a_step_that_breaks_off_keeps_those_before(tmp_path: Path) -> None:
     def run(folder: Path, left: int) -> Trainer:
         network = make_network()[1]
@@ -326,6 +347,8 @@ def test_settings_are_read_from_plain_values_and_checked() -> None:
         ({"mmd_range": [1]}, "mmd_range cannot be"),
         ({"precision": "fp8"}, "precision cannot be"),
         ({"ema": 1.0}, "ema cannot be"),
+        ({"learning_rate": 0}, "learning_rate cannot be 0"),
+        ({"alpha": 0.0}, "alpha cannot be 0"),
         ({"mmd": False, "dmd": False, "gan": False}, "all off"),
     ):
         with pytest.raises(InputError, match=message):
