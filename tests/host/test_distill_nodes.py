@@ -70,10 +70,10 @@ def test_after_the_largest_seed_comes_0(make_teacher, output: Path) -> None:
 def test_a_trained_lora_is_the_same_in_our_loader_in_diffusers_and_in_peft(swd, load, distill, output: Path) -> None:
     model = load(FAMILY)
     before = {name: value.clone() for name, value in model.model.state_dict().items()}
-    student, name, plot, report = distill()
+    student, name, plot, report = distill(lora_name="trained")
     after = model.model.state_dict()
     assert after.keys() == before.keys() and all(torch.equal(after[key], value) for key, value in before.items())
-    assert name == "student/adapter_model.safetensors"
+    assert name == "trained/adapter_model.safetensors"
     assert plot.shape[0] == 1 and plot.shape[2:] == (960, 3) and plot.std() > 0.05
     assert "4 steps of 2 pictures" in report and "loaded 22 of 22 pairs, scale 1.0" in report
     folder_paths.filename_list_cache.clear()
@@ -84,7 +84,7 @@ def test_a_trained_lora_is_the_same_in_our_loader_in_diffusers_and_in_peft(swd, 
     for patched in (student, loaded, model):
         positive = conditioning(FAMILY, text)
         latents.append(all_in_one(swd, patched, positive, empty_latent(FAMILY, (8, 8)), 1, SCHEDULE)["samples"])
-    folder = output / "loras" / "student"
+    folder = output / "loras" / "trained"
     for twin in (make_peft_model(FAMILY, folder), diffusers_student(folder)):
         with torch.inference_mode():
             theirs = sample(FAMILY, twin, text, (2, 3, 4), (1.0, 0.8, 0.6), (8, 8), ItemNoise(1, (0,)))
