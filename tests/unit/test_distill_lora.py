@@ -38,7 +38,7 @@ def test_a_lora_without_training_changes_nothing_and_leaves_nothing() -> None:
 
 @pytest.mark.parametrize("first", [0, 3])
 def test_a_slice_of_a_fused_layer_gets_exactly_its_rows(first: int) -> None:
-    fused = nn.Sequential(nn.Linear(5, 13, bias=False))
+    fused = nn.Sequential(nn.Linear(5, 14, bias=False))
     targets = [Target("k", "0", (first, 2)), Target("turned", "0", (first + 2, 3), lambda rows: rows.flip(0))]
     adapters = Adapters(fused, targets, rank=2, alpha=6)
     adapters.add("one", torch.Generator().manual_seed(0))
