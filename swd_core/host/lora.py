@@ -80,7 +80,7 @@ def apply_lora(model: Any, lora: LoraFile, strength: float) -> tuple[Any, str]:
     """`load_lora` for a file that was read already."""
     name = lora.name
     family = read_facts(model.model).family
-    built = build_patches(lora, model.model, family)
+    built = build_patches(lora, model, family)
     clone = model.clone()
     missed = set(built.patches) - set(clone.add_patches(built.patches, strength))
     built.left_out += sorted(str(target) for target in missed)

@@ -18,7 +18,8 @@ from ..lora.file import CONFIG_NAME, LoraFile
 from ..lora.layers import Layer, find_name, guess_family, parse_layers, second_adapter
 from ..lora.scale import AdapterScale, adapter_scale
 from .dora import PeftDora
-from .lora_shapes import Source, Target, bias_of, check_pair, check_patch, weight_key
+from .lora_shapes import Source, Target, bias_of, check_pair, check_patch, weight_key, widened
+from .own_weights import grown_shapes, own_weights
 from .whole_weight import WholeWeight
 
 T = TypeVar("T")
@@ -38,8 +39,8 @@ class LoraPatches:
     left_out: list[str] = field(default_factory=list)
 
 
-def build_patches(lora: LoraFile, base_model: Any, family: str) -> LoraPatches:
-    """The patches that bring a LoRA file onto a `BaseModel`.
+def build_patches(lora: LoraFile, model: Any, family: str) -> LoraPatches:
+    """The patches that bring a LoRA file onto a ModelPatcher.
 
     Raises:
         InputError: no layer fits, or one has another shape than the model's.
@@ -48,7 +49,7 @@ def build_patches(lora: LoraFile, base_model: Any, family: str) -> LoraPatches:
     layers = parse_layers(tensors, lora.name)
     check_numbers(layers, tensors, lora.name)
     # A fresh dict: the function's default argument is shared between calls.
-    key_map: dict[str, Target] = comfy.lora.model_lora_keys_unet(base_model, {})
+    key_map: dict[str, Target] = comfy.lora.model_lora_keys_unet(model.model, {})
     names = {layer.name: find_name(layer, key_map) for layer in layers}
     adapters = [layer for layer in layers if layer.is_pair or layer.host_keys]
     if not adapters:
@@ -66,7 +67,7 @@ def build_patches(lora: LoraFile, base_model: Any, family: str) -> LoraPatches:
             allowed=f"a LoRA for {family}",
             remedy="load the LoRA that was made for this model.",
         )
-    source = Source(lora.name, tensors, adapter_scale(lora), base_model.state_dict(), fits, family)
+    source = Source(lora.name, tensors, adapter_scale(lora), own_weights(model), grown_shapes(model), fits, family)
     result = LoraPatches(
         total=len(adapters),
         scale_source=_scale_source(lora, layers, source.settings),
@@ -120,7 +121,7 @@ def _add_layer(result: LoraPatches, source: Source, layer: Layer, name: str, tar
         scale = _scale(source, layer, rank)
         result.scales.add(scale)
         state[f"{name}.lora_up.weight"] = tensors[layer.keys["up"]]
-        state[f"{name}.lora_down.weight"] = tensors[layer.keys["down"]]
+        state[f"{name}.lora_down.weight"] = widened(source, target, tensors[layer.keys["down"]])
         state[f"{name}.alpha"] = torch.tensor(scale * rank, dtype=torch.float64)
     elif "alpha" in layer.keys:
         state[f"{name}.alpha"] = tensors[layer.keys["alpha"]]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
@@ -24,13 +25,17 @@ _GROWTH = 16
 
 @dataclass(frozen=True)
 class Source:
-    """What the layers of one file have in common. `fits`: a few words for messages on what the file seems made for;
-    `family`: that of the model."""
+    """What the layers of one file have in common.
+
+    `weights`: the model's own by key; `grown`: the shapes to which other LoRAs on the model let some of them grow.
+    `fits`: a few words for messages on what the file seems made for; `family`: that of the model.
+    """
 
     name: str
     tensors: Mapping[str, Tensor]
     settings: AdapterScale | None
     weights: Mapping[str, Tensor]
+    grown: Mapping[str, list[int]]
     fits: str
     family: str
 
@@ -69,6 +74,17 @@ def check_pair(source: Source, layer: Layer, target: Target) -> None:
     elif ".lora_mid.weight" not in layer.host_keys and (up.shape[0], math.prod(down.shape[1:])) != (rows, columns):
         shapes = f"B {list(up.shape)} and A {list(down.shape)} for a weight of {rows} x {columns}"
         raise _wrong_shape(source, f"{layer.name}: {shapes}; {source.fits}")
+
+
+def widened(source: Source, target: Target, down: Tensor) -> Tensor:
+    """A of a pair [rank, inputs], with zeros for the inputs that another LoRA on the model adds to the layer.
+
+    ComfyUI applies the patches of a weight one by one, and leaves out one that is narrower than those before made it.
+    """
+    shape = source.grown.get(weight_key(target))
+    if shape is None or down.ndim != 2 or len(shape) != 2:
+        return down
+    return F.pad(down, (0, max(0, shape[1] - down.shape[1])))
 
 
 def check_patch(source: Source, layer: Layer, target: Target, patch: Any) -> None:

@@ -31,6 +31,7 @@ from nodes import InpaintModelConditioning, LoraLoaderModelOnly
 BAR = 2e-6
 SEED = 31
 SCALES = (64, 80, 96, 128)
+LORA = "swd_flux/adapter_model.safetensors"
 Size = tuple[int, int]
 
 
@@ -267,3 +268,26 @@ def test_a_control_lora_of_flux_sees_the_resized_original_at_every_stage(
     original = positive[0][1]["concat_latent_image"]
     check_concat(figure, calls, [in_model_space("flux", resized(original, size)) for size in FILL.sizes])
     check(figure, result, by_hand(FILL, own, positive, None))
+
+
+@pytest.mark.parametrize("control_first", [False, True])
+def test_a_lora_goes_beside_a_control_lora_and_on_after_it(swd, load, control_lora: str, control_first: bool) -> None:
+    """The LoRA of FLUX has a pair for img_in, which the control LoRA lets grow; ComfyUI leaves it grown in memory."""
+
+    def by_swd(model: Any, name: str) -> Any:
+        patched, report = swd["SWDLoraLoader"].execute(model=model, lora_name=name, strength_model=1.0).result
+        assert "NOT" not in report
+        return patched
+
+    def latent_of(model: Any) -> Tensor:
+        return advanced(swd, model, prompt_of(FILL), empty_latent("flux", FILL.size), SEED, FILL.preset)["samples"]
+
+    alone = latent_of(by_swd(load("flux"), LORA))
+    (control,) = LoraLoaderModelOnly().load_lora_model_only(load("flux"), control_lora, 1.0)
+    latent_of(control)
+    assert torch.equal(latent_of(by_swd(load("flux"), LORA)), alone)
+    (beside,) = LoraLoaderModelOnly().load_lora_model_only(by_swd(load("flux"), LORA), control_lora, 1.0)
+    expected = latent_of(beside)
+    assert relative_error(expected, alone) > 1e-3
+    other = by_swd(control, LORA) if control_first else by_swd(by_swd(load("flux"), LORA), control_lora)
+    assert relative_error(latent_of(other), expected) <= BAR

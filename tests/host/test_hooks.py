@@ -116,9 +116,9 @@ def test_keyframes_keep_apart_where_areas_are_the_same_at_small_stages_alone(swd
         whole, part = strengths[stage]
         return guider(hooked((0.0, whole), seed=1), hooked((0.0, part), seed=2), sizes[stage])
 
-    grown = advanced(
-        swd, model, None, empty_latent(FAMILY, target), SEED, ("4, 4, 12", "1.0, 0.8, 0.6"), guider=keyed
-    )["samples"]
+    grown = advanced(swd, model, None, empty_latent(FAMILY, target), SEED, ("4, 4, 12", "1.0, 0.8, 0.6"), guider=keyed)[
+        "samples"
+    ]
     error = relative_error(grown, one_run_a_stage(FAMILY, guider_of, sizes, timesteps, ItemNoise(SEED, (0,))))
     figure("relative error", error, 2e-6)
     assert error <= 2e-6
