@@ -27,7 +27,7 @@ from swd_pack.swd_core.distill.targets import ATTENTION_AND_MLP
 from swd_pack.swd_core.host.distill.architecture import read_architecture
 from swd_pack.swd_core.host.distill.gradients import training_mode
 from swd_pack.swd_core.presets import PRESETS
-from test_distill_network import peft_twin, ready
+from test_distill_network import fill, peft_twin, ready
 from torch import Tensor, nn
 
 pytestmark = authors.needed
@@ -92,16 +92,6 @@ def test_the_settings_are_those_of_the_authors_training(load, family: str, name:
     endings = ("to_k", "to_q", "to_v", "to_out.0", "net.0.proj", "net.2")
     chosen = {target for target in targets if target.endswith(endings)}
     assert chosen == {target for target in targets if target.endswith(ATTENTION_AND_MLP)}
-
-
-def fill(network: Network, role: str) -> dict[str, tuple[Tensor, Tensor]]:
-    """Give a LoRA weights that count, and return them."""
-    generator = torch.Generator().manual_seed(len(role))
-    network.adapters.add(role, generator)
-    for parameter in network.adapters.parameters(role)[1::2]:
-        parameter.data.copy_(0.05 * torch.randn(parameter.shape, generator=generator))
-    layers = {target.name: network.adapters.layer(role, target.name) for target in network.adapters.targets}
-    return {name: (layer.A.data, layer.B.data) for name, layer in layers.items()}
 
 
 def gradient_error(network: Network, role: str, theirs: PeftModel) -> float:

@@ -52,13 +52,13 @@ def trainer_of(network: Network, family: str, stages: int = 3, **values: Any) ->
     return Trainer(network, FlatData(family), timesteps, grid_of(family), settings)
 
 
-def fill(network: Network) -> dict[str, tuple[Tensor, Tensor]]:
-    """Give the student's LoRA weights that count, and return them."""
-    network.adapters.add(STUDENT, torch.Generator().manual_seed(3))
-    generator = torch.Generator().manual_seed(4)
+def fill(network: Network, role: str = STUDENT) -> dict[str, tuple[Tensor, Tensor]]:
+    """Give a LoRA weights that count, others for each role, and return them."""
+    network.adapters.add(role, torch.Generator().manual_seed(3 + len(role)))
+    generator = torch.Generator().manual_seed(4 + len(role))
     weights = {}
     for target in network.adapters.targets:
-        layer = network.adapters.layer(STUDENT, target.name)
+        layer = network.adapters.layer(role, target.name)
         layer.B.data.copy_(torch.randn(layer.B.shape, generator=generator) * 0.05)
         weights[target.name] = (layer.A.data, layer.B.data)
     return weights
